@@ -1,0 +1,1 @@
+# `make test` makes the environment it needs and runs everything that can run here.

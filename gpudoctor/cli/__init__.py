@@ -1,0 +1,78 @@
+"""The command line; the only code that prints and exits. One module per command."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+import gpudoctor
+
+_COMMANDS = {
+    "check": "Look at this machine and say what will break a training job",
+    "collect": "Write this machine's facts to a file, to be judged elsewhere",
+    "completion": "Print the completion script of a shell",
+    "exec": "Check, then become a command: the entrypoint of a container",
+    "explain": "What a check looks at, what breaks later, how to put it right",
+    "list": "All checks, profiles or formats; the JSON schema",
+}
+
+
+class _Commands(click.Group):
+    """Loads a command's module only when it is asked for; without a command, checks."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"gpudoctor.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {"-h", "--help", "--version"}
+        if not args or (args[0].startswith("-") and args[0] not in own):
+            args = ["check", *args]
+        return super().parse_args(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(gpudoctor.__version__, prog_name="gpudoctor")
+def cli() -> None:
+    """What will break a GPU training job, before it starts.
+
+    Without a command: check. Exit codes of check: 0 nothing failed, 1 something failed,
+    2 wrong usage or configuration, 3 no verdict, 130 and 143 interrupted.
+    """
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The console script."""
+    _keep_standard_streams()
+    cli.main(args=args, prog_name="gpudoctor")
+
+
+def _keep_standard_streams() -> None:
+    """Nothing of ours may get the number of a standard stream that the caller has closed.
+
+    What stands in for it is closed on exec, so a command that we become finds it closed.
+    """
+    try:
+        while True:
+            descriptor = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            if descriptor > 2:
+                os.close(descriptor)
+                break
+    except OSError:
+        return  # no /dev/null: then nothing can be done
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115

@@ -1,0 +1,95 @@
+"""`gpudoctor check`: look, judge, print, exit."""
+
+import sys
+
+import click
+
+from gpudoctor import registry, run, snapshot
+from gpudoctor.cli import options
+from gpudoctor.cli.interrupt import catching
+from gpudoctor.cli.output import Outputs, Progress, say
+from gpudoctor.report import Report
+
+
+@click.command("check")
+@click.argument("ids", nargs=-1, metavar="[ID...]")
+@options.choosing
+@options.looking
+@options.option(
+    "--facts", "facts_file", metavar="FILE", help="Judge facts from a file; - is stdin."
+)
+@options.option("--deadline", type=click.FloatRange(0.1), metavar="S", help="For all; default 30.")
+@options.option("-f", "--format", "format_", metavar="FORMAT", help="text (default), json, html.")
+@options.option("-o", "--output", multiple=True, metavar="FORMAT=PATH", help="Also write a file.")
+@options.option("--strict", is_flag=True, help="Warnings make exit code 1.")
+@options.option("-q", "--quiet", count=True, help="Findings only; twice: nothing.")
+@options.option("-v", "--verbose", count=True, help="Also what passed.")
+def command(
+    ids: tuple[str, ...],
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
+    profile: str | None,
+    nproc_per_node: int | None,
+    nnodes: int | None,
+    root: str,
+    python: str | None,
+    deep: bool,
+    checks_dirs: tuple[str, ...],
+    config_file: str | None,
+    facts_file: str | None,
+    deadline: float | None,
+    format_: str | None,
+    output: tuple[str, ...],
+    strict: bool,
+    quiet: int,
+    verbose: int,
+) -> None:
+    """Look at this machine and say what will break a training job.
+
+    IDs are checks or topics: `gpudoctor check shm-size limits`. Without any: all.
+    """
+    request = options.request(
+        ids,
+        config_file=config_file,
+        checks_dirs=checks_dirs,
+        only=only,
+        skip=skip,
+        profile=profile,
+        nproc_per_node=nproc_per_node,
+        nnodes=nnodes,
+        deadline=deadline,
+        deep=deep,
+        strict=strict,
+        argv=tuple(sys.argv[1:]),
+    )
+    outputs = Outputs(format_ or "text", (*request.config.output, *output), verbose - quiet)
+    if facts_file:
+        report = run.judge_again(request, _facts(facts_file, request.catalogue))
+        _finish(report, outputs)
+    machine = options.machine(root, python or request.config.python)
+    with catching() as interrupt:
+        with Progress() as progress:
+            report = run.examine(request, machine, stopped=interrupt, progress=progress)
+        if interrupt():
+            say("interrupted: what was seen until then follows")
+            outputs.write(report)
+            sys.exit(128 + interrupt.signal)
+    _finish(report, outputs)
+
+
+def _finish(report: Report, outputs: Outputs) -> None:
+    sys.exit(report.exit_code if outputs.write(report) else 3)
+
+
+def _facts(path: str, catalogue: registry.Catalogue) -> list[snapshot.Snapshot]:
+    try:
+        if path == "-":
+            raw = sys.stdin.buffer.read(snapshot.LIMIT_BYTES + 1)
+        else:
+            with open(path, "rb") as file:
+                raw = file.read(snapshot.LIMIT_BYTES + 1)
+        return snapshot.load(raw, catalogue.kinds)
+    except OSError as error:
+        raise click.UsageError(f"--facts {path}: {error.strerror}") from None
+    except snapshot.BadFacts as error:
+        raise click.UsageError(f"--facts {path}: {error}") from None

@@ -1,0 +1,38 @@
+"""SIGINT and SIGTERM end the looking, not the report."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+
+class Interrupt:
+    """Remembers the signal that came; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def __call__(self) -> bool:
+        """Whether a signal came."""
+        return self.signal != 0
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        if self.signal:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            os._exit(128 + number)  # PID 1 does not die of a signal left at its default
+        self.signal = number
+
+
+@contextlib.contextmanager
+def catching() -> Iterator[Interrupt]:
+    """Catch SIGINT and SIGTERM for a while; the handlers before it come back after."""
+    interrupt = Interrupt()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, interrupt._take) for number in numbers]
+    try:
+        yield interrupt
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,125 @@
+"""Options that several commands share, and what they amount to."""
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from gpudoctor import config, registry, run
+from gpudoctor.probes import Machine
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def option(*names: str, **settings: Any) -> Callable[[F], F]:
+    """A click option that also listens to GPUDOCTOR_<ITS LONG NAME>."""
+    long = next(name for name in names if name.startswith("--")).partition("/")[0]
+    settings.setdefault("envvar", "GPUDOCTOR_" + long[2:].upper().replace("-", "_"))
+    settings.setdefault("show_default", False)
+    return click.option(*names, **settings)
+
+
+def _compose(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+looking = _compose(
+    option("--root", default="/", metavar="DIR", help="The machine's tree, mounted elsewhere."),
+    option("--python", metavar="PATH", help="The Python that will train."),
+    option("--deep", is_flag=True, help="Also what loads the machine: needs it idle."),
+    option("--checks", "checks_dirs", multiple=True, metavar="DIR", help="Checks of your own."),
+    option("--config", "config_file", metavar="FILE", help="Instead of the gpudoctor.toml found."),
+)
+"""Where and how to look."""
+
+choosing = _compose(
+    option("--only", multiple=True, metavar="GLOB", help="Only these checks."),
+    option("--skip", multiple=True, metavar="GLOB", help="Not these checks."),
+    option("--profile", metavar="NAME", help="What the job needs; `list --profiles`."),
+    option("--nproc-per-node", type=click.IntRange(1), metavar="N", help="Ranks on this node."),
+    option("--nnodes", type=click.IntRange(1), metavar="N", help="Nodes of the job."),
+)
+"""What to judge, and for which job."""
+
+
+def catalogue_and_config(
+    config_file: str | None, checks_dirs: tuple[str, ...]
+) -> tuple[registry.Catalogue, config.Config]:
+    """All checks, plug-ins included, and the configuration.
+
+    Raises:
+        click.UsageError: the configuration cannot be used.
+    """
+    try:
+        settings = config.load(config_file)
+    except config.BadConfig as error:
+        raise click.UsageError(str(error)) from None
+    return registry.load((*settings.checks, *checks_dirs)), settings
+
+
+def request(
+    ids: tuple[str, ...],
+    *,
+    config_file: str | None,
+    checks_dirs: tuple[str, ...],
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
+    profile: str | None,
+    nproc_per_node: int | None,
+    nnodes: int | None,
+    deadline: float | None,
+    deep: bool,
+    strict: bool,
+    argv: tuple[str, ...],
+) -> run.Request:
+    """The request that options and configuration amount to.
+
+    Raises:
+        click.UsageError: an unknown check or profile, or an unusable configuration.
+    """
+    catalogue, settings = catalogue_and_config(config_file, checks_dirs)
+    try:
+        wanted = config.profile(profile or settings.profile or "train")
+        checks = run.select(
+            catalogue,
+            ids,
+            only or settings.only or wanted.only,
+            (*wanted.skip, *settings.skip, *skip),
+        )
+    except (run.NoSuchCheck, config.BadConfig) as error:
+        raise click.UsageError(str(error)) from None
+    if not checks and not catalogue.broken:
+        raise click.UsageError("no check is left by --only and --skip")
+    told = {"local_ranks": nproc_per_node, "nodes": nnodes}
+    return run.Request(
+        checks=checks,
+        catalogue=catalogue,
+        config=settings,
+        profile=wanted,
+        workload={name: value for name, value in told.items() if value is not None},
+        deadline=deadline or settings.deadline or 30.0,
+        deep=deep,
+        strict=strict or settings.strict,
+        argv=argv,
+    )
+
+
+def machine(root: str, python: str | None) -> Machine:
+    """The machine to look at.
+
+    Raises:
+        click.UsageError: the root is not a directory.
+    """
+    if not os.path.isdir(root):
+        raise click.UsageError(f"--root {root}: not a directory")
+    try:
+        cwd: str | None = os.getcwd()
+    except OSError:
+        cwd = None
+    return Machine(os.path.abspath(root), cwd=cwd, python=python)

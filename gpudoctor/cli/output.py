@@ -1,0 +1,184 @@
+"""Where reports go: stdout, files, and remarks to stderr."""
+
+import contextlib
+import os
+import shutil
+import sys
+import time
+from types import TracebackType
+
+import click
+
+from gpudoctor import registry
+from gpudoctor.report import Page, Report
+
+
+def say(text: str) -> None:
+    """A remark, to stderr."""
+    with contextlib.suppress(OSError, ValueError):
+        click.echo(f"gpudoctor: {text}", err=True)
+
+
+class Outputs:
+    """One format for stdout and any number of files.
+
+    Raises:
+        click.UsageError: an unknown format, or a path that cannot be written to.
+    """
+
+    def __init__(self, stdout_format: str, files: tuple[str, ...], verbosity: int) -> None:
+        self._verbosity = verbosity
+        self._format = _known(stdout_format)
+        self._files: list[tuple[str, str]] = []
+        for text in files:
+            name, sign, path = text.partition("=")
+            if not sign or not path:
+                raise click.UsageError(
+                    f"--output {text}: must be FORMAT=PATH, as in html=report.html"
+                )
+            if path == "-":
+                self._format = _known(name)
+                continue
+            folder = os.path.dirname(path) or "."
+            if not os.path.isdir(folder):
+                raise click.UsageError(f"--output {text}: there is no directory {folder}")
+            self._files.append((_known(name), path))
+
+    def write(self, report: Report) -> bool:
+        """Write everything; False if something could not be written (and it is said)."""
+        done = True
+        for name, path in self._files:
+            try:
+                _write_file(path, render(report, name, Page(width=100, verbosity=1)))
+            except OSError as error:
+                say(f"{path} could not be written: {error.strerror}")
+                done = False
+            else:
+                if self._verbosity > -2:
+                    say(f"wrote {path}")
+        if self._verbosity > -2:
+            done = _to_stdout(render(report, self._format, _page(self._verbosity))) and done
+        return done
+
+
+def render(report: Report, name: str, page: Page) -> str:
+    """The report in a format."""
+    text: str = registry.report_format(name).render(report, page)
+    return text
+
+
+def _known(name: str) -> str:
+    if name not in registry.formats():
+        raise click.UsageError(
+            f"there is no format {name!r}; there are: {', '.join(registry.formats())}"
+        )
+    return name
+
+
+def _write_file(path: str, text: str) -> None:
+    """Whole or not at all: a reader never sees half a report."""
+    partial = f"{path}.partial"
+    with open(partial, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
+    os.replace(partial, path)
+
+
+def _to_stdout(text: str) -> bool:
+    try:
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        raw = text.encode(encoding, "backslashreplace")
+        sys.stdout.flush()
+        out = getattr(sys.stdout, "buffer", None)
+        if out is None:
+            sys.stdout.write(raw.decode(encoding))
+        else:
+            out.write(raw)
+            out.flush()
+    except BrokenPipeError:  # `| head` has seen enough
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except OSError as error:
+        say(f"stdout could not be written: {error.strerror}")
+        return False
+    return True
+
+
+def _page(verbosity: int) -> Page:
+    terminal = _is_terminal(sys.stdout)
+    return Page(
+        color=_wants_color(terminal),
+        unicode=_can_say(sys.stdout, "✓✗–"),
+        width=min(shutil.get_terminal_size((80, 24)).columns, 100) if terminal else 80,
+        verbosity=verbosity,
+    )
+
+
+def _wants_color(terminal: bool) -> bool:
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR") or os.environ.get("CLICOLOR_FORCE", "0") != "0":
+        return True
+    return terminal and os.environ.get("TERM", "") not in ("", "dumb")
+
+
+def _is_terminal(stream: object) -> bool:
+    try:
+        return bool(stream.isatty())  # type: ignore[attr-defined]
+    except (AttributeError, ValueError):
+        return False
+
+
+def _can_say(stream: object, text: str) -> bool:
+    if os.environ.get("TERM") == "dumb" or _locale() in ("C", "POSIX"):
+        return False
+    try:
+        text.encode(getattr(stream, "encoding", None) or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _locale() -> str:
+    """The locale that was asked for; empty if none was, as in most containers."""
+    everything, characters, default = (
+        os.environ.get(name, "") for name in ("LC_ALL", "LC_CTYPE", "LANG")
+    )
+    # Python itself sets LC_CTYPE to a UTF-8 one when it finds C (PEP 538).
+    if default in ("C", "POSIX") and characters.upper().endswith(("UTF-8", "UTF8")):
+        characters = ""
+    return everything or characters or default
+
+
+class Progress:
+    """On a terminal, after a second, one line that says what is being waited for."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._shown = False
+        self._terminal = _is_terminal(sys.stderr) and not os.environ.get("CI")
+
+    def __call__(self, names: list[str]) -> None:
+        waited = time.monotonic() - self._started
+        if not self._terminal or waited < 1.0:
+            return
+        words = ", ".join(names).replace("_", " ")
+        line = f"gpudoctor: looking at {words} ({waited:.0f} s)"
+        columns = shutil.get_terminal_size((80, 24)).columns
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"\r{line[: columns - 1]}\x1b[K")
+            sys.stderr.flush()
+            self._shown = True
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._shown:
+            with contextlib.suppress(OSError):
+                sys.stderr.write("\r\x1b[K")
+                sys.stderr.flush()

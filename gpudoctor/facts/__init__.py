@@ -1,0 +1,1 @@
+"""What can be known: frozen structs, one module per source."""

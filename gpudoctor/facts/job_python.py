@@ -1,0 +1,26 @@
+"""The Python that will train, read without running it."""
+
+from collections.abc import Mapping
+
+from gpudoctor.snapshot import Fact
+
+
+class JobPython(Fact, frozen=True, kw_only=True):
+    """An interpreter and the packages beside it that matter to training.
+
+    `packages` maps distribution names, in lower case with hyphens, to versions.
+    """
+
+    path: str
+    chosen_by: str  # "--python", "VIRTUAL_ENV", "CONDA_PREFIX", "PATH", "gpudoctor's own"
+    version: str = ""  # "3.12"
+    packages: Mapping[str, str] = {}
+
+    @property
+    def nccl(self) -> tuple[int, int] | None:
+        """NCCL's version by its wheel, (2, 27); None when it comes from elsewhere."""
+        for name, version in self.packages.items():
+            if name.startswith("nvidia-nccl-cu"):
+                major, minor = [*version.split("."), "0"][:2]
+                return int(major), int(minor)
+        return None

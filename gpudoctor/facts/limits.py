@@ -1,0 +1,33 @@
+"""Resource limits of this process, which the job inherits."""
+
+from msgspec import Struct
+
+from gpudoctor.snapshot import Fact
+
+
+class Limit(Struct, frozen=True):
+    """One rlimit; None is unlimited."""
+
+    soft: int | None
+    hard: int | None
+
+
+class Limits(Fact, frozen=True, kw_only=True):
+    """getrlimit(2); bytes, files, or processes."""
+
+    memlock: Limit
+    stack: Limit
+    nofile: Limit
+    nproc: Limit
+    address_space: Limit
+
+
+class Processes(Fact, frozen=True, kw_only=True):
+    """How many processes and threads this user has, which RLIMIT_NPROC counts."""
+
+    own_threads: int
+    all_threads: int
+    threads_max: int | None = None  # kernel.threads-max
+    pid_max: int | None = None  # kernel.pid_max
+    files_used: int | None = None  # fs.file-nr
+    files_max: int | None = None

@@ -1,0 +1,40 @@
+"""What is going to run: ranks, nodes, data loaders. Told, read off the launcher, or assumed."""
+
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from gpudoctor.snapshot import Fact
+
+
+class Workload(Fact, frozen=True, kw_only=True):
+    """The job on this node.
+
+    `told_by` says for each field that is known where it comes from ("--nproc-per-node",
+    "LOCAL_WORLD_SIZE", "profile ddp"); what it does not name is an assumption.
+    """
+
+    local_ranks: int = 1
+    nodes: int = 1
+    workers: int = 4  # DataLoader workers of one rank
+    prefetch: int = 2  # PyTorch's default per worker
+    batch_bytes: int = 1 << 20  # one collated batch; token batches are small
+    loaders: int = 1  # alive at the same time, such as train and validation
+    checkpoint_dir: str = ""
+    checkpoint_bytes: int = 0
+    told_by: Mapping[str, str] = {}
+
+    def knows(self, field: str) -> bool:
+        """Whether a field was told or seen, not assumed."""
+        return field in self.told_by
+
+    def told(self, demands: Mapping[str, int | str], by: str) -> "Workload":
+        """This workload with fields that somebody states.
+
+        Raises:
+            TypeError: there is no such field.
+        """
+        if not demands:
+            return self
+        sources = {**self.told_by, **dict.fromkeys(demands, by)}
+        return replace(self, told_by=sources, **demands)

@@ -1,0 +1,68 @@
+"""Settings in the words of each launcher: docker, compose, Kubernetes, Slurm, the bare host.
+
+Each module here spells every setting of `gpudoctor.launch.settings` for one launcher, in a
+function `spell(settings) -> Spelling`.
+"""
+
+import functools
+import importlib
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from gpudoctor.launch.settings import IpcHost, Setting, ShmSize
+
+LAUNCHERS = (
+    "docker",
+    "podman",
+    "compose",
+    "kubernetes",
+    "slurm",
+    "pyxis",
+    "apptainer",
+    "systemd",
+    "host",
+)
+"""The words for launchers, in the order in which they are shown."""
+
+
+class Spelling(Struct, frozen=True, kw_only=True):
+    """Settings as one launcher takes them.
+
+    `lines` is what the person who launches changes: one command, or a snippet of a file.
+    `node_lines` is what somebody with root on the node must do because the launch cannot.
+    Lines can be pasted as they are. Either may be empty; the text beside it says what it is.
+    """
+
+    text: str = ""
+    lines: tuple[str, ...] = ()
+    node_text: str = ""
+    node_lines: tuple[str, ...] = ()
+
+
+def merge(settings: Iterable[Setting]) -> tuple[Setting, ...]:
+    """One setting per thing, satisfying all, and none that contradicts another."""
+    merged: dict[tuple[str, ...], Setting] = {}
+    for setting in settings:
+        present = merged.get(setting.key)
+        merged[setting.key] = setting if present is None else present.merge(setting)
+    if any(isinstance(setting, IpcHost) for setting in merged.values()):
+        # Docker ignores a size beside --ipc=host, podman refuses it.
+        return tuple(s for s in merged.values() if not isinstance(s, ShmSize))
+    return tuple(merged.values())
+
+
+def spell(settings: Sequence[Setting], launcher: str) -> Spelling:
+    """The settings, merged, in a launcher's words.
+
+    Raises:
+        KeyError: there is no such launcher.
+    """
+    if launcher not in LAUNCHERS:
+        raise KeyError(launcher)
+    return _module(launcher).spell(merge(settings))  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _module(launcher: str):  # type: ignore[no-untyped-def]
+    return importlib.import_module(f"gpudoctor.launch.{launcher}")

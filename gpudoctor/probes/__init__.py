@@ -1,0 +1,142 @@
+"""The only code that looks at the machine; one module per source, named like its facts."""
+
+import os
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+from gpudoctor.snapshot import Absent, Fact
+
+R = TypeVar("R", bound=Fact | Absent, covariant=True)
+
+READ_LIMIT = 1 << 20  # bytes; nothing in /proc or /sys that we read is larger
+
+
+class Machine:
+    """The machine as a probe sees it: a file tree, the environment, the job's directory.
+
+    Attributes:
+        root: where the machine's tree is mounted; "/" is this very machine.
+        env: the environment variables of the job.
+        cwd: the job's working directory.
+        python: the interpreter that was asked for, or None: find the job's own.
+    """
+
+    __slots__ = ("cwd", "env", "python", "root")
+
+    def __init__(
+        self,
+        root: str = "/",
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        python: str | None = None,
+    ) -> None:
+        self.root = root
+        self.env = env if env is not None else os.environ
+        self.cwd = cwd
+        self.python = python
+
+    @property
+    def live(self) -> bool:
+        """Whether this is the machine and the process that we run in."""
+        return self.root == "/"
+
+    def path(self, path: str) -> str:
+        """Where an absolute path of the machine is found from here."""
+        return path if self.live else self.root.rstrip("/") + path
+
+    def read(self, path: str) -> str:
+        """The text of a file, at most READ_LIMIT bytes of it.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        descriptor = os.open(self.path(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            chunks, left = [], READ_LIMIT
+            while left > 0 and (chunk := os.read(descriptor, left)):
+                chunks.append(chunk)
+                left -= len(chunk)
+        finally:
+            os.close(descriptor)
+        return b"".join(chunks).decode("utf-8", "replace")
+
+    def text(self, path: str) -> str | None:
+        """The text of a file without the white space around it; None if it cannot be read."""
+        try:
+            return self.read(path).strip()
+        except OSError:
+            return None
+
+    def number(self, path: str) -> int | None:
+        """The whole number in a file; None if there is none."""
+        text = self.text(path)
+        try:
+            return int(text) if text else None
+        except ValueError:
+            return None
+
+    def list(self, path: str) -> list[str]:
+        """The names in a directory, sorted; none if it cannot be read."""
+        try:
+            return sorted(os.listdir(self.path(path)))
+        except OSError:
+            return []
+
+    def link(self, path: str) -> str:
+        """Where a symbolic link points; empty if it cannot be read."""
+        try:
+            return os.readlink(self.path(path))
+        except OSError:
+            return ""
+
+    def exists(self, path: str) -> bool:
+        return os.path.exists(self.path(path))
+
+
+class Probe(Generic[R]):
+    """A function that looks, and how it may be run.
+
+    Attributes:
+        kind: the fact that it returns.
+        isolated: it may hang or crash, so it runs in a forked child.
+        timeout: seconds after which the child is given up.
+        deep: it loads the machine, so it runs only with `--deep`.
+    """
+
+    __slots__ = ("deep", "isolated", "kind", "look", "timeout")
+
+    def __init__(
+        self, look: Callable[[Machine], R], isolated: bool, timeout: float, deep: bool
+    ) -> None:
+        self.look = look
+        self.kind = _kind_of(look)
+        self.isolated = isolated
+        self.timeout = timeout
+        self.deep = deep
+
+    def __call__(self, machine: Machine) -> R:
+        return self.look(machine)
+
+
+def probe(
+    *, isolated: bool = False, timeout: float = 5.0, deep: bool = False
+) -> Callable[[Callable[[Machine], R]], Probe[R]]:
+    """Make a probe of a function; its return annotation names the fact.
+
+    Whatever touches a driver, a network mount, a resolver, another process or a foreign
+    library must be isolated. An exception becomes `Absent(..., broken=True)`.
+    """
+    return lambda look: Probe(look, isolated, timeout, deep)
+
+
+def _kind_of(look: Callable[..., object]) -> type[Fact]:
+    hint = look.__annotations__.get("return")
+    if isinstance(hint, str):
+        hint = typing.get_type_hints(look)["return"]
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, Fact):
+            return kind
+    raise TypeError(f"{look.__name__}: the return annotation names no fact")

@@ -1,0 +1,26 @@
+"""Look for GPU and RDMA device nodes."""
+
+import re
+
+from gpudoctor.facts.devices import Devices
+from gpudoctor.probes import Machine, probe
+
+_ASK_FOR_RDMA = ("NCCL_IB_HCA", "MELLANOX_VISIBLE_DEVICES", "FI_EFA_USE_DEVICE_RDMA")
+
+
+@probe()
+def devices(machine: Machine) -> Devices:
+    """Device nodes by name; whether they open is another question."""
+    nvidia = [re.fullmatch(r"nvidia(\d+)", name) for name in machine.list("/dev")]
+    render: list[str] = []
+    if machine.exists("/dev/kfd"):
+        render = [name for name in machine.list("/dev/dri") if name.startswith("renderD")]
+    return Devices(
+        nvidia=tuple(sorted(int(match[1]) for match in nvidia if match)),
+        amd_render=tuple(render),
+        rdma=tuple(n for n in machine.list("/dev/infiniband") if n.startswith("uverbs")),
+        rdma_in_sysfs=tuple(machine.list("/sys/class/infiniband")),
+        rdma_from_environment=tuple(
+            name for name in _ASK_FOR_RDMA if machine.env.get(name, "") not in ("", "void", "none")
+        ),
+    )

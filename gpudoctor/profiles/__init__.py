@@ -1,0 +1,1 @@
+"""What a workload needs, as TOML."""

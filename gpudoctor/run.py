@@ -1,0 +1,243 @@
+"""One run from end to end: what is asked for -> facts -> results -> the report."""
+
+import datetime
+import fnmatch
+import time
+import uuid  # msgspec has it loaded already
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec import Struct
+
+import gpudoctor
+from gpudoctor.check import Check
+from gpudoctor.collect import Collected, collect
+from gpudoctor.config import Config, Profile
+from gpudoctor.facts.container import Container
+from gpudoctor.facts.job_python import JobPython
+from gpudoctor.facts.system import System
+from gpudoctor.facts.user import User
+from gpudoctor.facts.workload import Workload
+from gpudoctor.judge import judge
+from gpudoctor.launch.plan import next_steps
+from gpudoctor.probes import Machine
+from gpudoctor.registry import Catalogue
+from gpudoctor.report import Node, Report, Result, Run, Tool, counts, exit_code, verdict
+from gpudoctor.snapshot import Absent, Snapshot, name_of
+
+# Always collected: they say what the report is about and whose words fixes are in.
+_CONTEXT = (System, Container, User, JobPython, Workload)
+
+
+class NoSuchCheck(ValueError):
+    """A name or pattern that means no check; the message proposes one."""
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """What a run is asked to do."""
+
+    checks: tuple[Check, ...]
+    catalogue: Catalogue
+    config: Config = Config()
+    profile: Profile = Profile(about="", name="train")
+    workload: Mapping[str, int | str] = {}  # as told on the command line
+    told_by: str = "the command line"
+    deadline: float = 30.0
+    deep: bool = False
+    strict: bool = False
+    argv: tuple[str, ...] = ()
+
+
+def select(
+    catalogue: Catalogue,
+    ids: Sequence[str] = (),
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+) -> tuple[Check, ...]:
+    """The checks that are meant, in the catalogue's order.
+
+    Args:
+        ids: ids, former ids, or topics.
+        only: patterns of ids; a check must match one.
+        skip: patterns of ids; a check must match none.
+
+    Raises:
+        NoSuchCheck: a name or a pattern of `only` means nothing.
+    """
+    chosen = list(catalogue.checks)
+    if ids:
+        topics = {check.topic for check in chosen}
+        named: set[str] = set()
+        for word in ids:
+            found = catalogue.find(word)
+            if found is not None:
+                named.add(found.id)
+            elif word in topics:
+                named |= {check.id for check in chosen if check.topic == word}
+            else:
+                raise NoSuchCheck(_unknown(word, [*(c.id for c in chosen), *topics]))
+        chosen = [check for check in chosen if check.id in named]
+    for pattern in only:
+        if not any(_matches(check, pattern) for check in catalogue.checks):
+            raise NoSuchCheck(_unknown(pattern, [check.id for check in catalogue.checks]))
+    if only:
+        chosen = [check for check in chosen if any(_matches(check, p) for p in only)]
+    return tuple(check for check in chosen if not any(_matches(check, p) for p in skip))
+
+
+def observe(
+    request: Request,
+    machine: Machine,
+    *,
+    everything: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
+    progress: Callable[[list[str]], None] = lambda names: None,
+) -> tuple[Snapshot, Collected]:
+    """The machine's facts: those that the checks need, or all that there are."""
+    catalogue = request.catalogue
+    kinds = [*_CONTEXT, *(need.kind for c in request.checks for need in c.needs.values())]
+    probes = catalogue.all_probes() if everything else catalogue.probes_for(kinds)
+    shallow = [probe for probe in probes if request.deep or not probe.deep]
+    collected = collect(
+        shallow, machine, deadline=request.deadline, stopped=stopped, progress=progress
+    )
+    facts = dict(collected.facts)
+    for probe in probes:
+        if probe not in shallow:
+            facts[name_of(probe.kind)] = Absent("loads the machine: runs only with --deep")
+    system = facts.get("system")
+    name = system.hostname if isinstance(system, System) else "unknown"
+    return Snapshot(name, facts), collected
+
+
+def examine(
+    request: Request,
+    machine: Machine,
+    *,
+    stopped: Callable[[], bool] = lambda: False,
+    progress: Callable[[list[str]], None] = lambda names: None,
+) -> Report:
+    """Look at the machine and judge it."""
+    started, begin = _now(), time.monotonic()
+    snapshot, collected = observe(request, machine, stopped=stopped, progress=progress)
+    node = _node(request, snapshot, collected.seconds)
+    return _report(request, [node], started, time.monotonic() - begin, collected.complete)
+
+
+def judge_again(request: Request, snapshots: Sequence[Snapshot]) -> Report:
+    """Judge facts that were collected before, here or elsewhere."""
+    started, begin = _now(), time.monotonic()
+    nodes = [_node(request, snapshot, {}) for snapshot in snapshots]
+    return _report(request, nodes, started, time.monotonic() - begin, complete=True)
+
+
+def _node(request: Request, snapshot: Snapshot, seconds: Mapping[str, float]) -> Node:
+    snapshot = _with_demands(request, snapshot)
+    today = datetime.date.today()
+    return Node(
+        name=snapshot.name,
+        view=_view(snapshot),
+        facts=snapshot.facts,
+        results=judge(
+            request.checks,
+            snapshot,
+            broken=request.catalogue.broken,
+            ignores=[i for i in request.config.ignore if not i.is_expired(today)],
+        ),
+        probes={name: round(value, 6) for name, value in seconds.items()},
+    )
+
+
+def _with_demands(request: Request, snapshot: Snapshot) -> Snapshot:
+    """What profile, file and command line say of the job, the last word last."""
+    job = snapshot.get(Workload)
+    if isinstance(job, Absent):
+        job = Workload()
+    job = job.told(request.profile.workload, f"profile {request.profile.name}")
+    job = job.told(request.config.workload, request.config.path)
+    return snapshot.replace(job.told(request.workload, request.told_by))
+
+
+def _view(snapshot: Snapshot) -> tuple[str, ...]:
+    """From where the machine was seen, in a few words."""
+    words = []
+    container = snapshot.get(Container)
+    if isinstance(container, Container):
+        where = "host" if container.runtime == "none" else f"{container.runtime} container"
+        if container.kubernetes:
+            where = f"Kubernetes pod ({container.runtime})"
+        words.append(where if container.certain else f"probably {where}")
+        if container.wsl2:
+            words.append("WSL2")
+        if container.slurm:
+            words.append("Slurm job")
+    user = snapshot.get(User)
+    if isinstance(user, User):
+        words.append("root" if user.uid == 0 else f"uid {user.uid}, not root")
+    python = snapshot.get(JobPython)
+    if isinstance(python, JobPython):
+        words.append(f"job's Python {python.path} ({python.version or 'version unknown'})")
+    return tuple(words)
+
+
+def _report(
+    request: Request, nodes: list[Node], started: str, seconds: float, complete: bool
+) -> Report:
+    results = tuple(result for node in nodes for result in node.results)
+    status = verdict(results)
+    launcher = _launcher(nodes)
+    return Report(
+        tool=Tool("gpudoctor", gpudoctor.__version__),
+        run=Run(
+            id=uuid.uuid4().hex[:12],
+            started=started,
+            seconds=round(seconds, 4),
+            argv=request.argv,
+            profile=request.profile.name,
+            complete=complete,
+            strict=request.strict,
+            launcher=launcher,
+            remarks=_remarks(request, results),
+        ),
+        status=status,
+        exit_code=exit_code(status, strict=request.strict),
+        counts=counts(results),
+        nodes=tuple(nodes),
+        next_steps=next_steps(results, launcher),
+    )
+
+
+def _launcher(nodes: Sequence[Node]) -> str:
+    for node in nodes:
+        container = node.facts.get("container")
+        if isinstance(container, Container):
+            return container.launcher
+    return "host"
+
+
+def _remarks(request: Request, results: Sequence[Result]) -> tuple[str, ...]:
+    today = datetime.date.today()
+    expired = [i for i in request.config.ignore if i.is_expired(today)]
+    return tuple(
+        f"the ignore of {i.check} expired on {i.expires}: it counts again ({i.reason})"
+        for i in expired
+    )
+
+
+def _now() -> str:
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _matches(check: Check, pattern: str) -> bool:
+    pattern = pattern.replace("_", "-")
+    return any(
+        fnmatch.fnmatchcase(name, pattern) for name in (check.id, *check.aliases, check.topic)
+    )
+
+
+def _unknown(word: str, known: Sequence[str]) -> str:
+    import difflib  # only to help with a typo
+
+    near = difflib.get_close_matches(word, known, n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; `gpudoctor list` shows them all"
+    return f"there is no check {word!r}{hint}"

@@ -1,0 +1,41 @@
+"""Sizes as people write them: 64 MiB, 16g, unlimited."""
+
+import re
+
+KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+
+_FACTORS = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
+
+
+def size(count: int | None) -> str:
+    """Bytes for people, in binary units; None is unlimited."""
+    if count is None:
+        return "unlimited"
+    for unit, name in ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if abs(count) >= unit:
+            # Rounded down: a limit must never look larger than it is.
+            tenths = count * 10 // unit
+            return f"{tenths / 10:g} {name}" if tenths < 1000 else f"{tenths // 10} {name}"
+    return f"{count} B"
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "64m", "16GiB", "5.75 MB" (all binary, as docker reads them).
+
+    Raises:
+        ValueError: the text is not a size.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", text, re.IGNORECASE)
+    if match is None:
+        raise ValueError(f"{text!r} is not a size such as 512MiB or 16g")
+    return int(float(match[1]) * _FACTORS[match[2].lower()])
+
+
+def power_of_two(count: int) -> int:
+    """The smallest power of two that is not below the count."""
+    return 1 << max(0, count - 1).bit_length()
+
+
+def count_of(number: int, noun: str, plural: str = "") -> str:
+    """ "1 file", "3 files"."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"

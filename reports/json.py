@@ -1,0 +1,10 @@
+"""For programs: the report as one JSON document, as published by `gpudoctor list --schema`."""
+
+import msgspec
+
+from gpudoctor.report import Page, Report
+
+
+def render(report: Report, page: Page) -> str:
+    """Indented JSON with a newline at its end."""
+    return msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n"
