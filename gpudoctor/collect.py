@@ -32,7 +32,7 @@ class Collected(NamedTuple):
 
 
 class _Child(NamedTuple):
-    probe: Probe
+    probe: Probe[Any]
     pid: int
     started: float
     until: float
@@ -40,7 +40,7 @@ class _Child(NamedTuple):
 
 
 def collect(
-    probes: Iterable[Probe],
+    probes: Iterable[Probe[Any]],
     machine: Machine,
     *,
     deadline: float = 30.0,
@@ -111,9 +111,10 @@ def collect(
     return Collected(facts, seconds, complete=not stopped())
 
 
-def _look(probe: Probe, machine: Machine) -> Fact | Absent:
+def _look(probe: Probe[Any], machine: Machine) -> Fact | Absent:
     try:
-        return probe.look(machine)
+        fact: Fact | Absent = probe.look(machine)
+        return fact
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a foreign library may raise anything
@@ -125,7 +126,7 @@ def _words(error: BaseException) -> str:
     return " ".join(text.split())[:300]
 
 
-def _start(probe: Probe, machine: Machine, end: float) -> tuple[int, _Child]:
+def _start(probe: Probe[Any], machine: Machine, end: float) -> tuple[int, _Child]:
     """Fork a child that looks and answers; its pipe and what is known of it."""
     ours, theirs = os.pipe()
     started = time.monotonic()
@@ -142,7 +143,7 @@ def _start(probe: Probe, machine: Machine, end: float) -> tuple[int, _Child]:
     return ours, _Child(probe, pid, started, until, bytearray())
 
 
-def _live_and_die(probe: Probe, machine: Machine, pipe: int, seconds: float) -> None:
+def _live_and_die(probe: Probe[Any], machine: Machine, pipe: int, seconds: float) -> None:
     """The child's whole life: never returns."""
     try:
         os.setpgid(0, 0)  # with what it starts itself, it can be killed as one

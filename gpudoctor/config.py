@@ -10,7 +10,7 @@ import pkgutil
 import stat
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -22,6 +22,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+T = TypeVar("T")
 SYSTEM_FILE = "/etc/gpudoctor/config.toml"
 
 
@@ -185,7 +186,7 @@ def _profile(name: str) -> Profile:
     return msgspec.structs.replace(found, workload=_workload(found.workload, f"profile {name}"))
 
 
-def _convert(data: object, kind: Any, where: str) -> Any:
+def _convert(data: object, kind: type[T], where: str) -> T:
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:

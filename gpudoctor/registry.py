@@ -101,7 +101,8 @@ def get(check_id: str) -> Check:
         KeyError: there is none.
     """
     module = importlib.import_module(f"gpudoctor.checks.{check_id.partition('-')[0]}")
-    return {check.id: check for check in _defined(module, Check)}[check_id]
+    checks: dict[str, Check] = {check.id: check for check in _defined(module, Check)}
+    return checks[check_id]
 
 
 def builtin_probes() -> list[Probe[Any]]:
@@ -158,7 +159,7 @@ def _validate(checks: Sequence[Check], probes: Sequence[Probe[Any]], taken: set[
 def _plugins(directories: Sequence[str]) -> Iterator[tuple[str, ModuleType | str]]:
     """Name and module of every plug-in; instead of the module, why it did not load."""
     for name, where in sorted(_entry_points(sys.path)):
-        yield name, _imported(name, lambda where=where: importlib.import_module(where))  # type: ignore[misc]
+        yield name, _imported(name, lambda where=where: importlib.import_module(where))
     for directory in directories:
         try:
             files = sorted(name for name in os.listdir(directory) if name.endswith(".py"))
@@ -167,7 +168,7 @@ def _plugins(directories: Sequence[str]) -> Iterator[tuple[str, ModuleType | str
             continue
         for file in files:
             path = os.path.join(directory, file)
-            yield file[:-3], _imported(file[:-3], lambda path=path: _from_file(path))  # type: ignore[misc]
+            yield file[:-3], _imported(file[:-3], lambda path=path: _from_file(path))
 
 
 def _imported(name: str, run: Any) -> ModuleType | str:

@@ -22,7 +22,7 @@ from gpudoctor.launch.plan import next_steps
 from gpudoctor.probes import Machine
 from gpudoctor.registry import Catalogue
 from gpudoctor.report import Node, Report, Result, Run, Tool, counts, exit_code, verdict
-from gpudoctor.snapshot import Absent, Snapshot, name_of
+from gpudoctor.snapshot import Absent, Fact, Snapshot, name_of
 
 # Always collected: they say what the report is about and whose words fixes are in.
 _CONTEXT = (System, Container, User, JobPython, Workload)
@@ -94,7 +94,10 @@ def observe(
 ) -> tuple[Snapshot, Collected]:
     """The machine's facts: those that the checks need, or all that there are."""
     catalogue = request.catalogue
-    kinds = [*_CONTEXT, *(need.kind for c in request.checks for need in c.needs.values())]
+    kinds: list[type[Fact]] = [
+        *_CONTEXT,
+        *(need.kind for c in request.checks for need in c.needs.values()),
+    ]
     probes = catalogue.all_probes() if everything else catalogue.probes_for(kinds)
     shallow = [probe for probe in probes if request.deep or not probe.deep]
     collected = collect(

@@ -29,10 +29,13 @@ class Interrupt:
 def catching() -> Iterator[Interrupt]:
     """Catch SIGINT and SIGTERM for a while; the handlers before it come back after."""
     interrupt = Interrupt()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, interrupt._take) for number in numbers]
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # A signal that the caller ignores, as of a job in the background, stays ignored.
+    caught = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+    for number in caught:
+        signal.signal(number, interrupt._take)
     try:
         yield interrupt
     finally:
-        for number, handler in zip(numbers, before, strict=True):
+        for number, handler in caught.items():
             signal.signal(number, handler)

@@ -49,7 +49,7 @@ class Outputs:
         done = True
         for name, path in self._files:
             try:
-                _write_file(path, render(report, name, Page(width=100, verbosity=1)))
+                write_file(path, render(report, name, Page(width=100, verbosity=1)))
             except OSError as error:
                 say(f"{path} could not be written: {error.strerror}")
                 done = False
@@ -75,7 +75,7 @@ def _known(name: str) -> str:
     return name
 
 
-def _write_file(path: str, text: str) -> None:
+def write_file(path: str, text: str) -> None:
     """Whole or not at all: a reader never sees half a report."""
     partial = f"{path}.partial"
     with open(partial, "w", encoding="utf-8", errors="backslashreplace") as file:

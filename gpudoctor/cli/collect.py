@@ -1,0 +1,60 @@
+"""`gpudoctor collect`: facts only, to be judged elsewhere with `check --facts`."""
+
+import contextlib
+import os
+import sys
+
+import click
+
+from gpudoctor import run, snapshot
+from gpudoctor.cli import options
+from gpudoctor.cli.interrupt import catching
+from gpudoctor.cli.output import Progress, say, write_file
+
+
+@click.command("collect")
+@options.looking
+@options.option("--deadline", type=click.FloatRange(0.1), metavar="S", help="For all; default 30.")
+@click.option("-o", "--output", metavar="FILE", default="-", help="Where to; default stdout.")
+def command(
+    root: str,
+    python: str | None,
+    deep: bool,
+    checks_dirs: tuple[str, ...],
+    config_file: str | None,
+    deadline: float | None,
+    output: str,
+) -> None:
+    """Write all facts of this machine as JSON.
+
+    The file can be judged later, elsewhere, by newer rules: `gpudoctor check --facts FILE`.
+    """
+    catalogue, settings = options.catalogue_and_config(config_file, checks_dirs)
+    request = run.Request(
+        checks=(),
+        catalogue=catalogue,
+        config=settings,
+        deadline=deadline or settings.deadline or 30.0,
+        deep=deep,
+    )
+    machine = options.machine(root, python or settings.python)
+    with catching() as interrupt:
+        with Progress() as progress:
+            facts, _ = run.observe(
+                request, machine, everything=True, stopped=interrupt, progress=progress
+            )
+        text = snapshot.dump([facts]).decode()
+    try:
+        if output == "-":
+            with contextlib.suppress(BrokenPipeError):
+                click.echo(text)
+        else:
+            write_file(output, text + "\n")
+            say(f"wrote {output}")
+    except OSError as error:
+        raise click.UsageError(
+            f"{output}: {error.strerror or os.strerror(error.errno or 0)}"
+        ) from None
+    if interrupt():
+        say("interrupted: what was not seen by then is marked so")
+        sys.exit(128 + interrupt.signal)

@@ -1,0 +1,59 @@
+"""`gpudoctor list`: what there is."""
+
+import click
+
+from gpudoctor import catalogue, config, registry
+from gpudoctor.cli import options
+
+_SHAPES = {
+    "text": catalogue.as_text,
+    "json": catalogue.as_json,
+    "markdown": catalogue.as_markdown,
+}
+
+
+@click.command("list")
+@click.option("--profiles", "what", flag_value="profiles", help="Profiles and what they demand.")
+@click.option("--formats", "what", flag_value="formats", help="Report formats.")
+@click.option("--schema", "what", flag_value="schema", help="JSON Schema of `check -f json`.")
+@click.option("-f", "--format", "shape", type=click.Choice(list(_SHAPES)), default="text")
+@options.option("--checks", "checks_dirs", multiple=True, metavar="DIR", help="Checks of your own.")
+@options.option("--config", "config_file", metavar="FILE", help="Instead of the one found.")
+def command(
+    what: str | None, shape: str, checks_dirs: tuple[str, ...], config_file: str | None
+) -> None:
+    """Show all checks, or profiles, formats, or the JSON schema."""
+    if what == "profiles":
+        click.echo(_profiles(), nl=False)
+    elif what == "formats":
+        click.echo("\n".join(registry.formats()))
+    elif what == "schema":
+        click.echo(_schema())
+    else:
+        found, _ = options.catalogue_and_config(config_file, checks_dirs)
+        click.echo(_SHAPES[shape](found.checks), nl=False)
+        for plugin in found.broken:
+            click.echo(f"gpudoctor: plug-in {plugin.name} does not load: {plugin.error}", err=True)
+
+
+def _profiles() -> str:
+    lines = []
+    for name in config.profiles():
+        profile = config.profile(name)
+        lines.append(f"{name:14} {profile.about}")
+        if profile.inherit:
+            lines.append(f"{'':14} inherits {profile.inherit}")
+        for key, value in profile.workload.items():
+            lines.append(f"{'':14} {key.replace('_', '-')} = {value}")
+    return "\n".join(lines) + "\n"
+
+
+def _schema() -> str:
+    import msgspec
+
+    from gpudoctor.report import Report
+
+    schema = msgspec.json.schema(Report)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "gpudoctor.report/1"
+    return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode()
