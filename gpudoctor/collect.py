@@ -172,27 +172,27 @@ def _silence(pipe: int) -> None:
 
 
 def _is_whole(answer: bytearray) -> bool:
-    return len(answer) >= _HEADER + int.from_bytes(answer[:_HEADER], "little", signed=False)
+    length = int.from_bytes(answer[:_HEADER], "little")
+    return len(answer) >= _HEADER and len(answer) >= _HEADER + length
 
 
 def _fact(child: _Child) -> Fact | Absent:
     """The child's answer, or what became of it. The child is reaped."""
-    whole = len(child.answer) >= _HEADER and _is_whole(child.answer)
-    if not whole and len(child.answer) >= ANSWER_LIMIT:
-        _kill(child)
-        return Absent("the probe's answer was too long", broken=True)
+    whole = _is_whole(child.answer)
     # It exits right after its answer; one that lingers is killed, one that cannot be is left.
-    code = _reap(child.pid, time.monotonic() + (0.05 if whole else GRACE))
+    code = _reap(child.pid, time.monotonic() + 0.05)
     if code is None:
         _kill(child)
-        code = _reap(child.pid, time.monotonic() + 0.05)
+        _reap(child.pid, time.monotonic() + 0.05)
+    if not whole and len(child.answer) >= ANSWER_LIMIT:
+        return Absent("the probe's answer was too long", broken=True)
     if not whole:
         if code is not None and code < 0:
             return Absent(f"looking crashed: {signal.Signals(-code).name}", broken=True)
         return Absent("looking ended without an answer", broken=True)
     raw = bytes(child.answer[_HEADER:])
     try:
-        # Absent forbids nothing, but only it has a field `absent`.
+        # No fact has a field `absent`.
         if raw.startswith(b'{"absent":'):
             return msgspec.json.decode(raw, type=Absent)
         return msgspec.json.decode(raw, type=child.probe.kind)
