@@ -34,7 +34,8 @@ class _Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = {"-h", "--help", "--version"}
-        if not args or (args[0].startswith("-") and args[0] not in own):
+        bare = not args or (args[0].startswith("-") and args[0] not in own)
+        if bare and not ctx.resilient_parsing:  # not while a shell completes our words
             args = ["check", *args]
         return super().parse_args(ctx, args)
 

@@ -12,7 +12,7 @@ from gpudoctor.report import Report
 
 
 @click.command("check")
-@click.argument("ids", nargs=-1, metavar="[ID...]")
+@click.argument("ids", nargs=-1, metavar="[ID...]", shell_complete=options.complete_ids)
 @options.choosing
 @options.looking
 @options.option(

@@ -48,6 +48,13 @@ choosing = _compose(
 """What to judge, and for which job."""
 
 
+def complete_ids(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Ids and topics of the built-in checks, for the shell."""
+    checks = registry.builtin_checks()
+    words = dict.fromkeys([*(check.topic for check in checks), *(check.id for check in checks)])
+    return [word for word in words if word.startswith(incomplete)]
+
+
 def catalogue_and_config(
     config_file: str | None, checks_dirs: tuple[str, ...]
 ) -> tuple[registry.Catalogue, config.Config]:
