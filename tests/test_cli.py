@@ -14,7 +14,7 @@ GPUDOCTOR = [sys.executable, "-m", "gpudoctor"]
 
 PLUGIN = '''
 import time
-from gpudoctor import Absent, Fact, Finding, Fix, Machine, Shm, ShmSize, check, fail, ok, probe, warn
+from gpudoctor import Fact, Finding, Fix, Machine, Shm, ShmSize, check, fail, ok, probe, warn
 
 class Slow(Fact, frozen=True, kw_only=True):
     pass
@@ -317,23 +317,30 @@ def test_completion_scripts(shell):
     assert "_GPUDOCTOR_COMPLETE" in done.stdout
 
 
-def test_completion_completes():
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        ("gpudoctor ch", "check"),
+        ("gpudoctor check shm-s", "shm-size"),
+        ("gpudoctor check --on", "--only"),
+    ],
+)
+def test_completion_completes(words, answer):
     variables = {
         "_GPUDOCTOR_COMPLETE": "bash_complete",
-        "COMP_WORDS": "gpudoctor ch",
-        "COMP_CWORD": "1",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
     }
-    code = "from gpudoctor.cli import main; main()"
 
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", "from gpudoctor.cli import main; main()"],
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
         check=False,
     )
 
-    assert "plain,check" in done.stdout
+    assert f"plain,{answer}" in done.stdout
 
 
 def test_help_names_every_command():
