@@ -12,7 +12,7 @@ from gpudoctor.probes.mounts import mount_at
 from gpudoctor.snapshot import Absent
 
 PATH = "/dev/shm"
-TRY_BYTES = 16 << 20  # enough to meet every refusal but a full file system, in about 5 ms
+TRY_BYTES = 4 << 20  # enough to meet every refusal but a full file system, in 2 ms
 MOST_FILES = 1000
 
 
