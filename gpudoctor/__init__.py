@@ -6,7 +6,7 @@ This is the public API: all that a check or a plug-in may import.
 from gpudoctor.check import Check, check
 from gpudoctor.facts.cgroup import Cgroup
 from gpudoctor.facts.clock import Clock
-from gpudoctor.facts.container import Clue, Container, Privileges
+from gpudoctor.facts.container import Clue, Container, Privileges, Syscalls
 from gpudoctor.facts.devices import Devices
 from gpudoctor.facts.environment import Environment
 from gpudoctor.facts.job_python import JobPython
@@ -38,7 +38,7 @@ from gpudoctor.launch.settings import (
     Stack,
 )
 from gpudoctor.probes import Machine, Probe, probe
-from gpudoctor.sizing import ShmNeed, shm_need
+from gpudoctor.sizing import FileNeed, ShmNeed, ThreadNeed, file_need, shm_need, thread_need
 from gpudoctor.snapshot import Absent, Fact, Snapshot
 from gpudoctor.units import GIB, KIB, MIB, count_of, parse_size, power_of_two, size
 
@@ -62,6 +62,7 @@ __all__ = [
     "EnvUnset",
     "Environment",
     "Fact",
+    "FileNeed",
     "Finding",
     "Fix",
     "Gpus",
@@ -97,12 +98,15 @@ __all__ = [
     "Stack",
     "Status",
     "Storage",
+    "Syscalls",
     "System",
+    "ThreadNeed",
     "User",
     "Workload",
     "check",
     "count_of",
     "fail",
+    "file_need",
     "ok",
     "parse_size",
     "power_of_two",
@@ -110,6 +114,7 @@ __all__ = [
     "shm_need",
     "size",
     "skip",
+    "thread_need",
     "unknown",
     "warn",
 ]

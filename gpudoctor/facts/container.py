@@ -1,12 +1,14 @@
 """Which container runtime surrounds us, how sure that is, and what it took away."""
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from gpudoctor.snapshot import Fact
 
 
 class Clue(Struct, frozen=True):
-    """A piece of evidence for a runtime and its weight."""
+    """A piece of evidence for a runtime, or for "kubernetes", and its weight."""
 
     runtime: str
     points: int
@@ -31,6 +33,7 @@ class Container(Fact, frozen=True, kw_only=True):
     ipc_private: bool | None = None  # own IPC namespace: not started with --ipc=host
     pid_private: bool | None = None
     net_private: bool | None = None
+    ranks_outside: int = 0  # ranks on this node that the launcher started in other containers
     clues: tuple[Clue, ...] = ()
 
 
@@ -47,3 +50,17 @@ class Privileges(Fact, frozen=True, kw_only=True):
     def has(self, bit: int) -> bool:
         """Whether a capability is effective, by its number."""
         return bool(self.capabilities >> bit & 1)
+
+
+class Syscalls(Fact, frozen=True, kw_only=True):
+    """What is answered to system calls that training makes: by the kernel, or by seccomp before it.
+
+    `answers` has for each call the name of the error, "EPERM"; empty: it works.
+    """
+
+    answers: Mapping[str, str] = {}
+    thread_error: str = ""  # what starting a thread raised
+
+    def refused(self, *calls: str) -> bool:
+        """Whether one of the calls is not permitted."""
+        return any(self.answers.get(call) == "EPERM" for call in calls)
