@@ -7,4 +7,10 @@ from gpudoctor.report import Page, Report
 
 def render(report: Report, page: Page) -> str:
     """Indented JSON with a newline at its end."""
-    return msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n"
+    try:
+        text = msgspec.json.format(msgspec.json.encode(report), indent=2).decode()
+    except UnicodeEncodeError:  # a name or a value of this machine is not UTF-8
+        import json
+
+        text = json.dumps(msgspec.to_builtins(report), indent=2)
+    return text + "\n"
