@@ -7,7 +7,8 @@ class Cgroup(Fact, frozen=True, kw_only=True):
     """The tightest limits on the way from this process's cgroup to the root.
 
     Limits set above a private cgroup namespace cannot be seen. None: no limit, or (for
-    what is used) not known.
+    what is used) not known. Where several cgroups limit the same, the numbers are those of
+    the one whose limit is reached first.
     """
 
     version: int  # 1 or 2; a hybrid counts as what its memory controller is
@@ -22,6 +23,7 @@ class Cgroup(Fact, frozen=True, kw_only=True):
     cpuset_cpus: int | None = None
     pids_limit: int | None = None
     pids_used: int | None = None
+    unseen: tuple[str, ...] = ()  # of memory, cpu, cpuset, pids: limits that nobody can see here
 
     @property
     def memory_free_bytes(self) -> int | None:

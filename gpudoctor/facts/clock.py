@@ -14,3 +14,9 @@ class Clock(Fact, frozen=True, kw_only=True):
     rtc_offset_seconds: float | None = None  # system clock minus hardware clock
     daemons: tuple[str, ...] = ()  # chronyd, ...: seen running, host only
     clocksource: str = ""  # tsc, kvm-clock, hpet, ...
+    clocksources: tuple[str, ...] = ()  # that the kernel would take instead
+
+    @property
+    def synchronised(self) -> bool:
+        """Whether something keeps it in step and tells the kernel."""
+        return self.state != 5 and not self.status & 0x40

@@ -14,8 +14,10 @@ class Place(Struct, frozen=True, kw_only=True):
     role: str  # "working directory", "temporary files", "cache", "home", "checkpoints", "root"
     path: str
     named_by: str = ""  # the variable that names it: "TMPDIR", "HF_HOME"
+    moved_by: str = ""  # the variable that would put it elsewhere
+    builds: bool = False  # shared objects are built and loaded here
     exists: bool = True
-    total_bytes: int | None = None
+    total_bytes: int | None = None  # None: not known, or without a limit
     free_bytes: int | None = None
     inodes: int | None = None  # None: the file system has no fixed number
     inodes_free: int | None = None
@@ -26,13 +28,17 @@ class Place(Struct, frozen=True, kw_only=True):
 
 
 class Storage(Fact, frozen=True, kw_only=True):
-    """Every place, looked at by really making a file there and taking it away."""
+    """Every place, looked at by really making a file there and taking it away.
+
+    Only the root is not written to. Of the places for temporary files those are here that
+    Python tries, in its order, up to the first that it can use.
+    """
 
     places: tuple[Place, ...] = ()
 
 
 class NetworkMount(Struct, frozen=True, kw_only=True):
-    """A mount that needs another machine to answer."""
+    """A mount that needs another machine, or a process (FUSE), to answer."""
 
     target: str
     filesystem: str
@@ -43,6 +49,6 @@ class NetworkMount(Struct, frozen=True, kw_only=True):
 
 
 class NetworkMounts(Fact, frozen=True, kw_only=True):
-    """Every network mount, asked for its size."""
+    """Every network mount, asked for its size; one of each file system."""
 
     mounts: tuple[NetworkMount, ...] = ()

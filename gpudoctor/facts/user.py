@@ -9,7 +9,7 @@ class User(Fact, frozen=True, kw_only=True):
     uid: int
     gid: int
     groups: tuple[int, ...] = ()
-    has_passwd_entry: bool = True
+    has_passwd_entry: bool | None = True  # None: the user database did not answer
     name_from_environment: str = ""  # the variable that getpass.getuser() finds: "USER"
     home: str = ""  # $HOME, else the passwd entry's
     home_is_set: bool = True

@@ -1,5 +1,6 @@
 """Read /proc/self/mountinfo."""
 
+import re
 from typing import NamedTuple
 
 from gpudoctor.probes import Machine
@@ -13,6 +14,7 @@ class Mount(NamedTuple):
     options: tuple[str, ...]  # per mount and of the file system
     filesystem: str
     source: str
+    device: str = ""  # major:minor; the same for mounts of one file system
 
 
 def mounts(machine: Machine) -> list[Mount]:
@@ -28,15 +30,15 @@ def mounts(machine: Machine) -> list[Mount]:
 def parse(text: str) -> list[Mount]:
     """Mounts from the text of a mountinfo file."""
     found = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         mount, _, system = line.partition(" - ")
-        fields, kind = mount.split(), system.split()
+        # A source may be empty: two spaces then.
+        fields, kind = mount.split(" "), system.split(" ")
         if len(fields) < 6 or len(kind) < 2:
             continue
         options = (*fields[5].split(","), *(kind[2].split(",") if len(kind) > 2 else ()))
-        found.append(
-            Mount(_unescape(fields[3]), _unescape(fields[4]), options, kind[0], _unescape(kind[1]))
-        )
+        root, target, source = (_unescape(text) for text in (fields[3], fields[4], kind[1]))
+        found.append(Mount(root, target, options, kind[0], source, fields[2]))
     return found
 
 
@@ -59,6 +61,5 @@ def mount_of(found: list[Mount], path: str) -> Mount | None:
 
 
 def _unescape(text: str) -> str:
-    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(code, char)
-    return text
+    """White space, backslash and # stand as three octal digits."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
