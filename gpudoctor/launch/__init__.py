@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from gpudoctor.launch.settings import IpcHost, Setting, ShmSize
+from gpudoctor.launch.settings import IpcHost, Mount, Setting, ShmSize
 
 LAUNCHERS = (
     "docker",
@@ -43,13 +43,20 @@ class Spelling(Struct, frozen=True, kw_only=True):
 def merge(settings: Iterable[Setting]) -> tuple[Setting, ...]:
     """One setting per thing, satisfying all, and none that contradicts another."""
     merged: dict[tuple[str, ...], Setting] = {}
-    for setting in settings:
+    for setting in map(_plain, settings):
         present = merged.get(setting.key)
         merged[setting.key] = setting if present is None else present.merge(setting)
     if any(isinstance(setting, IpcHost) for setting in merged.values()):
         # Docker ignores a size beside --ipc=host, podman refuses it.
         return tuple(s for s in merged.values() if not isinstance(s, ShmSize))
     return tuple(merged.values())
+
+
+def _plain(setting: Setting) -> Setting:
+    # A tmpfs on /dev/shm would stand beside the one that every launcher makes there.
+    if isinstance(setting, Mount) and setting.target == "/dev/shm" and not setting.source:
+        return ShmSize(setting.tmpfs_bytes) if setting.tmpfs_bytes else setting
+    return setting
 
 
 def spell(settings: Sequence[Setting], launcher: str) -> Spelling:

@@ -3,8 +3,16 @@
 from collections.abc import Sequence
 
 from gpudoctor.launch import Spelling
-from gpudoctor.launch.settings import Setting
+from gpudoctor.launch._run import spell_run
+from gpudoctor.launch.settings import Gpus, Setting
 
 
 def spell(settings: Sequence[Setting]) -> Spelling:
-    return Spelling(text=repr(settings))
+    return spell_run("docker", settings, _flags)
+
+
+def _flags(setting: Setting) -> list[str]:
+    match setting:
+        case Gpus(vendor="nvidia", count=count):
+            return [f"--gpus {count or 'all'}"]
+    return []
