@@ -46,7 +46,7 @@ ADDRESS_SPACE_ALL = 1 << 47  # all that a process has on x86-64
 @check(
     owner="launch",
     symptoms=[
-        r"Call to ibv_reg_mr\w* failed",
+        r"ibv_reg_mr\w* failed",
         r"ibv_create_(?:qp|cq).* failed",
         r"ibv_create_cq.*Cannot allocate memory",
     ],

@@ -1,5 +1,7 @@
 """/dev/shm, through which DataLoader workers, NCCL and MPI pass their data."""
 
+from shlex import quote
+
 from gpudoctor import (
     MIB,
     Cgroup,
@@ -104,7 +106,7 @@ def shm_free(
     dead = [f for f in shm_files.files if f.owner == "dead" and f.name.startswith(LEFT_BEHIND)]
     stale = sum(file.bytes for file in dead)
     evidence = [f"{f.name}: {size(f.bytes)}, {_age(f.age_seconds)} old, uid {f.uid}" for f in dead]
-    commands = ["rm -f " + " ".join(f"/dev/shm/{_quoted(file.name)}" for file in dead[:20])]
+    commands = ["rm -f " + " ".join(f"/dev/shm/{quote(file.name)}" for file in dead[:20])]
     summary = f"{size(shm.free_bytes)} of {size(shm.total_bytes)} free"
     if shm.free_bytes < need.bytes:
         summary += f", this job needs {size(need.bytes)}"
@@ -174,7 +176,3 @@ def _age(seconds: int) -> str:
         if seconds >= unit:
             return f"{seconds // unit} {name}"
     return f"{seconds} s"
-
-
-def _quoted(name: str) -> str:
-    return name if name.replace("-", "").replace("_", "").replace(".", "").isalnum() else repr(name)

@@ -59,8 +59,8 @@ def storage_space(storage: Storage, workload: Workload) -> Finding:
     faults = [f for place in storage.places if (f := _too_full(place, storage, workload))]
     if not faults:
         if workload.checkpoint_dir and not _of(storage, "checkpoints"):
-            where = f"GPUDOCTOR_CHECKPOINT_DIR={workload.checkpoint_dir}"
-            return unknown(f"the checkpoint directory was not looked at: set {where}")
+            where = f"--checkpoint-dir {workload.checkpoint_dir}"
+            return unknown(f"the checkpoint directory was not looked at: collect with {where}")
         if all(place.write_error for place in storage.places):
             return unknown("no place takes files or answers: see storage-writable")
     return _together(faults, "Free some space, or write elsewhere") or ok(_room(storage))

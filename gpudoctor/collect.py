@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from gpudoctor.probes import Machine, Probe
-from gpudoctor.snapshot import Absent, Fact, name_of
+from gpudoctor.snapshot import Absent, Fact, encode, name_of
 
 ANSWER_LIMIT = 16 << 20  # bytes; a fact is some kB
 GRACE = 0.2  # seconds that killed children get to go, all together
@@ -152,7 +152,7 @@ def _live_and_die(probe: Probe[Any], machine: Machine, pipe: int, seconds: float
         signal.set_wakeup_fd(-1)
         signal.alarm(int(seconds) + 2)  # ends it should the parent be gone by then
         _silence(pipe)
-        answer = msgspec.json.encode(_look(probe, machine))
+        answer = encode(_look(probe, machine))
         message = len(answer).to_bytes(_HEADER, "little") + answer
         while message:
             message = message[os.write(pipe, message) :]

@@ -57,6 +57,8 @@ def judge_one(check: Check, snapshot: Snapshot) -> Finding:
         return unknown(f"the check returned {type(finding).__name__}, not a finding")
     if finding.status in (Status.WARN, Status.FAIL) and not isinstance(finding.fix, Fix):
         return unknown(f"the check found {finding.status.value} but has no fix")
+    if not all(isinstance(text, str) for text in (finding.summary, *finding.evidence)):
+        return unknown("the check's summary or evidence is not text")
     return finding
 
 

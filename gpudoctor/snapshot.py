@@ -84,9 +84,27 @@ def builtin_kinds() -> list[type[Fact]]:
     ]
 
 
+def encode(document: object) -> bytes:
+    """JSON of facts or reports, also where a name or a value of the machine is not UTF-8."""
+    try:
+        return msgspec.json.encode(document)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_as_utf8(msgspec.to_builtins(document)))
+
+
+def _as_utf8(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_as_utf8(name): _as_utf8(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_utf8(inner) for inner in value]
+    return value
+
+
 def dump(snapshots: Iterable[Snapshot]) -> bytes:
     """The facts file of these nodes."""
-    return msgspec.json.encode({"schema": SCHEMA, "nodes": list(snapshots)})
+    return encode({"schema": SCHEMA, "nodes": list(snapshots)})
 
 
 def load(raw: bytes, kinds: Iterable[type[Fact]] = ()) -> list[Snapshot]:

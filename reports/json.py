@@ -3,14 +3,9 @@
 import msgspec
 
 from gpudoctor.report import Page, Report
+from gpudoctor.snapshot import encode
 
 
 def render(report: Report, page: Page) -> str:
     """Indented JSON with a newline at its end."""
-    try:
-        text = msgspec.json.format(msgspec.json.encode(report), indent=2).decode()
-    except UnicodeEncodeError:  # a name or a value of this machine is not UTF-8
-        import json
-
-        text = json.dumps(msgspec.to_builtins(report), indent=2)
-    return text + "\n"
+    return msgspec.json.format(encode(report), indent=2).decode() + "\n"

@@ -231,6 +231,13 @@ def test_facts_can_be_judged_elsewhere(tmp_path):
     assert node["results"][0]["summary"].startswith("64 MiB")
 
 
+def test_checkpoint_directory_is_looked_at(tmp_path):
+    done = run("check", "storage-space", "--checkpoint-dir", str(tmp_path), "-f", "json")
+
+    places = json.loads(done.stdout)["nodes"][0]["facts"]["storage"]["places"]
+    assert str(tmp_path) in {place["path"] for place in places if place["role"] == "checkpoints"}
+
+
 def test_collect_brings_every_fact_and_its_report_can_be_judged_again():
     from gpudoctor.snapshot import builtin_kinds, name_of
 
@@ -290,7 +297,10 @@ def test_list_shows_all_and_explain_knows_each():
         ("OSError: [Errno 24] Too many open files", "limits-nofile"),
         ("RuntimeError: received 0 items of ancdata", "limits-nofile"),
         ("ibv_reg_mr failed with error Cannot allocate memory", "limits-memlock"),
-        ("pthread_create failed for thread 22 of 48: Resource temporarily", "cgroup-pids"),
+        (
+            "pthread_create failed for thread 22 of 48: Resource temporarily unavailable",
+            "cgroup-pids",
+        ),
         ("KeyError: 'getpwuid(): uid not found: 1000'", "storage-writable"),
         ("ImportError: x.so: failed to map segment from shared object", "storage-writable"),
         ("OSError: [Errno 28] No space left on device", "storage-space"),

@@ -76,7 +76,10 @@ def test_a_crash_is_an_error_of_that_check_alone():
     assert "ZeroDivisionError: oops" in results[0].reason
 
 
-@pytest.mark.parametrize("answer", [None, "fine", Finding(Status.FAIL, "no fix")])
+@pytest.mark.parametrize(
+    "answer",
+    [None, "fine", Finding(Status.FAIL, "no fix"), Finding(Status.PASS, 7)],  # type: ignore[arg-type]
+)
 def test_a_wrong_answer_is_an_error(answer):
     @check(owner="job")
     def fan_lies(fan: Fan) -> Finding:

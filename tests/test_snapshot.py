@@ -26,6 +26,12 @@ def test_there_and_back():
     assert load(dump([before])) == [before]
 
 
+def test_names_that_are_not_utf8_are_spelled_out():
+    [after] = load(dump([Snapshot("n\udcff", {"x": {"y": ["\udc80"]}})]))
+
+    assert (after.name, after.facts) == ("n\\udcff", {"x": {"y": ["\\udc80"]}})
+
+
 def test_facts_of_plug_ins_come_back_too():
     before = Snapshot("n1", {"fan": Fan(rpm=900)})
 

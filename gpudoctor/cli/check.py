@@ -31,6 +31,7 @@ def command(
     profile: str | None,
     nproc_per_node: int | None,
     nnodes: int | None,
+    checkpoint_dir: str | None,
     root: str,
     python: str | None,
     deep: bool,
@@ -57,6 +58,7 @@ def command(
         profile=profile,
         nproc_per_node=nproc_per_node,
         nnodes=nnodes,
+        checkpoint_dir=checkpoint_dir,
         deadline=deadline,
         deep=deep,
         strict=strict,
@@ -66,7 +68,7 @@ def command(
     if facts_file:
         report = run.judge_again(request, _facts(facts_file, request.catalogue))
         _finish(report, outputs)
-    machine = options.machine(root, python or request.config.python)
+    machine = options.machine(root, python, request.config, checkpoint_dir)
     with catching() as interrupt:
         with Progress() as progress:
             report = run.examine(request, machine, stopped=interrupt, progress=progress)

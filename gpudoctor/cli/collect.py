@@ -37,7 +37,7 @@ def command(
         deadline=deadline or settings.deadline or 30.0,
         deep=deep,
     )
-    machine = options.machine(root, python or settings.python)
+    machine = options.machine(root, python, settings)
     with catching() as interrupt:
         with Progress() as progress:
             facts, _ = run.observe(

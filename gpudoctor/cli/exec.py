@@ -62,6 +62,7 @@ def command(
     profile: str | None,
     nproc_per_node: int | None,
     nnodes: int | None,
+    checkpoint_dir: str | None,
     root: str,
     python: str | None,
     deep: bool,
@@ -89,12 +90,13 @@ def command(
                 profile=profile,
                 nproc_per_node=nproc_per_node,
                 nnodes=nnodes,
+                checkpoint_dir=checkpoint_dir,
                 deadline=deadline,
                 deep=deep,
                 strict=strict,
                 argv=tuple(sys.argv[1:]),
             )
-            machine = options.machine(root, python or request.config.python)
+            machine = options.machine(root, python, request.config, checkpoint_dir)
             report = run.examine(request, machine, stopped=interrupt)
             _watch(0)
         if interrupt():

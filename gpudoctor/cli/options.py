@@ -44,6 +44,7 @@ choosing = _compose(
     option("--profile", metavar="NAME", help="What the job needs; `list --profiles`."),
     option("--nproc-per-node", type=click.IntRange(1), metavar="N", help="Ranks on this node."),
     option("--nnodes", type=click.IntRange(1), metavar="N", help="Nodes of the job."),
+    option("--checkpoint-dir", metavar="DIR", help="Where the job will keep its checkpoints."),
 )
 """What to judge, and for which job."""
 
@@ -80,6 +81,7 @@ def request(
     profile: str | None,
     nproc_per_node: int | None,
     nnodes: int | None,
+    checkpoint_dir: str | None,
     deadline: float | None,
     deep: bool,
     strict: bool,
@@ -103,7 +105,11 @@ def request(
         raise click.UsageError(str(error)) from None
     if not checks and not catalogue.broken:
         raise click.UsageError("no check is left by --only and --skip")
-    told = {"local_ranks": nproc_per_node, "nodes": nnodes}
+    told = {
+        "local_ranks": nproc_per_node,
+        "nodes": nnodes,
+        "checkpoint_dir": checkpoint_dir,
+    }
     return run.Request(
         checks=checks,
         catalogue=catalogue,
@@ -117,7 +123,9 @@ def request(
     )
 
 
-def machine(root: str, python: str | None) -> Machine:
+def machine(
+    root: str, python: str | None, settings: config.Config, checkpoint_dir: str | None = None
+) -> Machine:
     """The machine to look at.
 
     Raises:
@@ -129,4 +137,10 @@ def machine(root: str, python: str | None) -> Machine:
         cwd: str | None = os.getcwd()
     except OSError:
         cwd = None
-    return Machine(os.path.abspath(root), cwd=cwd, python=python)
+    told = checkpoint_dir or settings.workload.get("checkpoint_dir")
+    return Machine(
+        os.path.abspath(root),
+        cwd=cwd,
+        python=python or settings.python,
+        checkpoint_dir=str(told) if told else None,
+    )

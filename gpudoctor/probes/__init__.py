@@ -21,9 +21,10 @@ class Machine:
         env: the environment variables of the job.
         cwd: the job's working directory.
         python: the interpreter that was asked for, or None: find the job's own.
+        checkpoint_dir: where the job will keep its checkpoints, or None: not told.
     """
 
-    __slots__ = ("cwd", "env", "python", "root")
+    __slots__ = ("checkpoint_dir", "cwd", "env", "python", "root")
 
     def __init__(
         self,
@@ -31,11 +32,13 @@ class Machine:
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         python: str | None = None,
+        checkpoint_dir: str | None = None,
     ) -> None:
         self.root = root
         self.env = env if env is not None else os.environ
         self.cwd = cwd
         self.python = python
+        self.checkpoint_dir = checkpoint_dir
 
     @property
     def live(self) -> bool:

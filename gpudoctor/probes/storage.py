@@ -13,7 +13,7 @@ from gpudoctor.facts.storage import NetworkMount, NetworkMounts, Place, Storage
 from gpudoctor.probes import Machine, probe
 from gpudoctor.probes.in_time import in_time
 from gpudoctor.probes.mounts import Mount, mount_of, mounts
-from gpudoctor.probes.user import NAMES, Entry, as_utf8, entry, home
+from gpudoctor.probes.user import NAMES, Entry, entry, home
 from gpudoctor.snapshot import Absent
 
 SECONDS = 2.5  # for one place or mount; all are asked at once
@@ -124,8 +124,8 @@ def _others(machine: Machine, own: Entry | None, temporary: str) -> Iterator[Pla
     triton = env.get("TRITON_HOME") or here
     if machine.cwd:
         yield Place(role="working directory", path=machine.cwd)
-    if path := env.get("GPUDOCTOR_CHECKPOINT_DIR"):
-        yield Place(role="checkpoints", path=_absolute(machine, path))
+    if machine.checkpoint_dir:
+        yield Place(role="checkpoints", path=_absolute(machine, machine.checkpoint_dir))
     if here:
         yield Place(role="home", path=here, moved_by="HOME")
     yield from place("XDG_CACHE_HOME", cache)
@@ -172,7 +172,7 @@ def _look(places: list[Place], table: list[Mount]) -> list[Place]:
     answers = in_time([functools.partial(_seen, place, table) for place in places], SECONDS)
     late = f"ETIMEDOUT: no answer in {SECONDS:g} s"
     return [
-        replace(answer or replace(place, write_error=late), path=as_utf8(place.path))
+        answer or replace(place, write_error=late)
         for place, answer in zip(places, answers, strict=True)
     ]
 
@@ -198,7 +198,7 @@ def _seen(place: Place, table: list[Mount]) -> Place:
         inodes=found.f_files or None,
         inodes_free=found.f_favail if found.f_files else None,
         filesystem=mount.filesystem if mount else "",
-        mount=as_utf8(mount.target) if mount else "",
+        mount=mount.target if mount else "",
         noexec=bool(found.f_flag & os.ST_NOEXEC),
     )
 

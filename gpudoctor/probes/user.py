@@ -36,7 +36,7 @@ def user(machine: Machine) -> User | Absent:
         groups=tuple(sorted(os.getgroups())),
         has_passwd_entry=known,
         name_from_environment=next((name for name in NAMES if machine.env.get(name)), ""),
-        home=as_utf8(home(machine, own)),
+        home=home(machine, own),
         home_is_set="HOME" in machine.env,
     )
 
@@ -86,8 +86,3 @@ def asks_elsewhere(nsswitch: str) -> bool:
     match = re.search(r"^\s*passwd:(.*)$", nsswitch, re.MULTILINE)
     sources = re.sub(r"\[.*?\]|#.*", " ", match[1]).split() if match else []
     return any(source != "files" for source in sources)
-
-
-def as_utf8(path: str) -> str:
-    """The path with bytes that are not UTF-8 spelled out: JSON has no room for them."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

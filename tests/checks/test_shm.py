@@ -33,7 +33,7 @@ def shm(total: int, free: int | None = None, **more) -> Shm:
 @pytest.mark.parametrize(
     ("found", "job", "status", "says"),
     [
-        pytest.param(shm(64 * MIB), TWO, Status.FAIL, "64 MiB, this job needs", id="docker default"),
+        pytest.param(shm(64 * MIB), TWO, Status.FAIL, "this job needs", id="docker default"),
         pytest.param(shm(64 * MIB), EIGHT, Status.FAIL, "64 MiB", id="docker default, 8 ranks"),
         pytest.param(shm(64 * MIB), ONE, Status.WARN, "without DataLoader", id="one rank, unknown"),
         pytest.param(shm(64 * MIB), ONE_WITH_WORKERS, Status.FAIL, "64 MiB", id="one with workers"),

@@ -198,7 +198,7 @@ CHECKPOINTS = place(("checkpoints", "/data/ckpt", ""), mount="/data", **room(250
             storage(),
             {"checkpoint_dir": "/data/ckpt"},
             Status.ERROR,
-            "GPUDOCTOR_CHECKPOINT_DIR=/data/ckpt",
+            "--checkpoint-dir /data/ckpt",
             id="not looked at",
         ),
     ],

@@ -7,7 +7,7 @@ import pwd
 import pytest
 
 from gpudoctor import Absent, Machine, User
-from gpudoctor.probes.user import Entry, as_utf8, asks_elsewhere, entry, home, parse_passwd, user
+from gpudoctor.probes.user import Entry, asks_elsewhere, entry, home, parse_passwd, user
 
 PASSWD = """\
 root:x:0:0:root:/root:/bin/bash
@@ -98,8 +98,3 @@ def test_this_user(name, monkeypatch):
 
 def test_no_user_is_known_from_a_root(tmp_path):
     assert isinstance(user(Machine(str(tmp_path))), Absent)
-
-
-def test_paths_become_utf8():
-    assert as_utf8("/home/é") == "/home/é"
-    assert as_utf8(os.fsdecode(b"/home/\xff")) == "/home/\\xff"

@@ -134,7 +134,7 @@ def test_a_name_that_is_not_utf8_breaks_no_format(samples):
 
     assert "gpu-\\udcff" in text.render(report, Page())
     assert "gpu-\\udcff" in html.render(report, Page())
-    assert json.loads(json_format.render(report, Page()))["nodes"][0]["name"] == "gpu-\udcff"
+    assert json.loads(json_format.render(report, Page()))["nodes"][0]["name"] == "gpu-\\udcff"
 
 
 def test_it_is_small(page):
