@@ -145,7 +145,8 @@ def cgroup_cpu(cgroup: Cgroup, workload: Workload, system: System) -> Finding:
     total = share * ranks
     summary = f"{total:.3g} CPU{'' if total == 1 else 's'} for {count_of(ranks, 'rank')} ({name})"
     if share < CPUS_FEW:
-        worry = fail if share < CPUS_LEAST else warn
+        # What the launch took away it can give back; a small machine is slow, not broken.
+        worry = fail if share < CPUS_LEAST and owner == "launch" else warn
         return worry(summary, fix, basis="rule-of-thumb", owner=owner)
     periods, throttled = cgroup.cpu_periods or 0, cgroup.cpu_throttled_periods or 0
     if periods >= THROTTLED_PERIODS and throttled > THROTTLED_SHARE * periods:
