@@ -51,8 +51,8 @@ class Check:
 
     @property
     def topic(self) -> str:
-        """The module that the check stands in, which is the first word of its id."""
-        return self.judge.__module__.rpartition(".")[2]
+        """The first word of the id, and the module or package that the check stands in."""
+        return self.id.partition("-")[0]
 
     @property
     def needs(self) -> Mapping[str, Need]:

@@ -88,10 +88,8 @@ def load(directories: Sequence[str] = ()) -> Catalogue:
 
 
 def builtin_checks() -> list[Check]:
-    """The checks of `gpudoctor.checks`, by topic and then as they stand in the module."""
-    package = importlib.import_module("gpudoctor.checks")
-    names = sorted(m.name for m in pkgutil.iter_modules(package.__path__, "gpudoctor.checks."))
-    return [c for name in names for c in _defined(importlib.import_module(name), Check)]
+    """The checks of `gpudoctor.checks`, by topic and then as they stand in their modules."""
+    return [check for module in _modules("gpudoctor.checks") for check in _defined(module, Check)]
 
 
 def get(check_id: str) -> Check:
@@ -100,20 +98,26 @@ def get(check_id: str) -> Check:
     Raises:
         KeyError: there is none.
     """
-    module = importlib.import_module(f"gpudoctor.checks.{check_id.partition('-')[0]}")
-    checks: dict[str, Check] = {check.id: check for check in _defined(module, Check)}
+    topic = f"gpudoctor.checks.{check_id.partition('-')[0]}"
+    checks: dict[str, Check] = {c.id: c for m in _modules(topic) for c in _defined(m, Check)}
     return checks[check_id]
 
 
 def builtin_probes() -> list[Probe[Any]]:
     """Every probe of `gpudoctor.probes`."""
-    package = importlib.import_module("gpudoctor.probes")
-    names = sorted(m.name for m in pkgutil.iter_modules(package.__path__, "gpudoctor.probes."))
-    found = []
-    for name in names:
-        if not name.endswith(".foreign"):
-            found += _defined(importlib.import_module(name), Probe)
-    return found
+    return [probe for module in _modules("gpudoctor.probes") for probe in _defined(module, Probe)]
+
+
+def _modules(name: str) -> Iterator[ModuleType]:
+    """A module, or those inside a package, sorted; scripts for foreign Pythons left out."""
+    module = importlib.import_module(name)
+    if not hasattr(module, "__path__"):
+        yield module
+        return
+    inside = pkgutil.iter_modules(module.__path__, f"{name}.")
+    for found in sorted(inside, key=lambda found: found.name):
+        if not found.name.endswith(".foreign"):
+            yield from _modules(found.name)
 
 
 def formats() -> list[str]:
