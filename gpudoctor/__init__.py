@@ -9,20 +9,47 @@ from gpudoctor.facts.clock import Clock
 from gpudoctor.facts.container import Clue, Container, Privileges, Syscalls
 from gpudoctor.facts.devices import Devices
 from gpudoctor.facts.environment import Environment
+from gpudoctor.facts.expectations import Expectations
+from gpudoctor.facts.gpu_path import (
+    Allocation,
+    CudaInit,
+    DeviceNode,
+    DeviceNodes,
+    GpuLibraries,
+    HipInit,
+    KernelDriver,
+    KernelLog,
+    PciBus,
+    PciGpu,
+)
+from gpudoctor.facts.gpus import Gpu, GpuProcess, Gpus, Link, Nvml, Pair
 from gpudoctor.facts.job_python import JobPython
 from gpudoctor.facts.limits import Limit, Limits, Processes
+from gpudoctor.facts.pytorch import TorchBuild, TorchDevice, TorchRun
 from gpudoctor.facts.shm import Shm, ShmFile, ShmFiles, ShmWrite
 from gpudoctor.facts.storage import NetworkMount, NetworkMounts, Place, Storage
 from gpudoctor.facts.system import System
 from gpudoctor.facts.user import User
 from gpudoctor.facts.workload import Workload
-from gpudoctor.finding import Basis, Finding, Fix, Owner, Status, fail, ok, skip, unknown, warn
+from gpudoctor.finding import (
+    Basis,
+    Finding,
+    Fix,
+    Owner,
+    Rung,
+    Status,
+    fail,
+    ok,
+    skip,
+    unknown,
+    warn,
+)
 from gpudoctor.launch.settings import (
     Capability,
     Cpus,
     EnvSet,
     EnvUnset,
-    Gpus,
+    GpuDevices,
     Group,
     HostNetwork,
     IpcHost,
@@ -49,6 +76,7 @@ __all__ = [
     "KIB",
     "MIB",
     "Absent",
+    "Allocation",
     "Basis",
     "Capability",
     "Cgroup",
@@ -57,21 +85,33 @@ __all__ = [
     "Clue",
     "Container",
     "Cpus",
+    "CudaInit",
+    "DeviceNode",
+    "DeviceNodes",
     "Devices",
     "EnvSet",
     "EnvUnset",
     "Environment",
+    "Expectations",
     "Fact",
     "FileNeed",
     "Finding",
     "Fix",
+    "Gpu",
+    "GpuDevices",
+    "GpuLibraries",
+    "GpuProcess",
     "Gpus",
     "Group",
+    "HipInit",
     "HostNetwork",
     "IpcHost",
     "JobPython",
+    "KernelDriver",
+    "KernelLog",
     "Limit",
     "Limits",
+    "Link",
     "Machine",
     "Memlock",
     "Memory",
@@ -80,13 +120,18 @@ __all__ = [
     "NetworkMount",
     "NetworkMounts",
     "NoFile",
+    "Nvml",
     "Owner",
+    "Pair",
+    "PciBus",
+    "PciGpu",
     "Pids",
     "Place",
     "Privileges",
     "Probe",
     "Processes",
     "RdmaDevices",
+    "Rung",
     "Setting",
     "Shm",
     "ShmFile",
@@ -101,6 +146,9 @@ __all__ = [
     "Syscalls",
     "System",
     "ThreadNeed",
+    "TorchBuild",
+    "TorchDevice",
+    "TorchRun",
     "User",
     "Workload",
     "check",

@@ -51,6 +51,14 @@ class Fix:
         self.needs_root = needs_root
 
 
+class Rung(Struct, frozen=True):
+    """One layer on a way that the job must go all along; `skip`: not reached, not tried."""
+
+    name: str
+    status: Status
+    detail: str = ""
+
+
 class Finding(Struct, frozen=True):
     """The answer of one check."""
 
@@ -61,6 +69,7 @@ class Finding(Struct, frozen=True):
     basis: Basis | None = None
     owner: Owner | None = None
     reason: str = ""
+    ladder: tuple[Rung, ...] = ()
 
 
 def ok(summary: str, evidence: Iterable[str] = ()) -> Finding:
@@ -87,9 +96,10 @@ def fail(
     evidence: Iterable[str] = (),
     basis: Basis | None = None,
     owner: Owner | None = None,
+    ladder: Iterable[Rung] = (),
 ) -> Finding:
-    """The job will break. `owner` overrides the check's own."""
-    return Finding(Status.FAIL, summary, fix, tuple(evidence), basis, owner)
+    """The job will break. `owner` overrides the check's own; the ladder shows how far it got."""
+    return Finding(Status.FAIL, summary, fix, tuple(evidence), basis, owner, ladder=tuple(ladder))
 
 
 def skip(reason: str) -> Finding:

@@ -75,6 +75,7 @@ def _result(check: Check, snapshot: Snapshot) -> Result:
         reason=finding.reason,
         why=check.why,
         evidence=finding.evidence,
+        ladder=finding.ladder,
         basis=finding.basis,
         settings=finding.fix.settings if finding.fix else (),  # type: ignore[arg-type]
         fixes=spelled(finding.fix) if finding.fix else (),

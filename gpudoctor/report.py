@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from gpudoctor.finding import Basis, Owner, Status
+from gpudoctor.finding import Basis, Owner, Rung, Status
 from gpudoctor.launch.settings import AnySetting
 
 SCHEMA = "gpudoctor.report/1"
@@ -39,6 +39,7 @@ class Result(Struct, frozen=True, kw_only=True):
     reason: str = ""  # of skip and error
     why: str = ""  # what breaks later
     evidence: tuple[str, ...] = ()
+    ladder: tuple[Rung, ...] = ()
     basis: Basis | None = None
     settings: tuple[AnySetting, ...] = ()
     fixes: tuple[SpelledFix, ...] = ()

@@ -120,6 +120,7 @@ def _finding(sheet: Sheet, finding: wording.Found, report: Report) -> None:
     sheet.line((mark, style), (f" {result.id}", BOLD), right=(who, DIM))
     _on(sheet, finding.nodes, report)
     sheet.say(result.summary, indent=2)
+    _ladder(sheet, result)
     _evidence(sheet, result)
     if result.basis == "rule-of-thumb":
         sheet.say("(judged by a rule of thumb, not by a hard limit)", indent=4, style=DIM)
@@ -136,6 +137,18 @@ def _on(sheet: Sheet, nodes: Sequence[str], report: Report) -> None:
     if len(report.nodes) > 1:
         label = "Node:" if len(nodes) == 1 else "Nodes:"
         sheet.say(wording.several(nodes), indent=2, label=label)
+
+
+def _ladder(sheet: Sheet, result: Result) -> None:
+    """How far it got, layer by layer, and where it stops."""
+    wide = max((columns(sheet.words(rung.name)) for rung in result.ladder), default=0)
+    stopped = False
+    for rung in result.ladder:
+        mark = wording.MARK[rung.status] if sheet.page.unicode else f"[{rung.status.value}]"
+        here = "" if stopped or rung.status is not Status.FAIL else "   <-- stops here"
+        stopped = stopped or bool(here)
+        name = sheet.words(rung.name)
+        sheet.say(f"{mark} {name}{' ' * (wide - columns(name))}  {rung.detail}{here}", indent=4)
 
 
 def _evidence(sheet: Sheet, result: Result) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from gpudoctor.launch import merge
 from gpudoctor.launch.settings import (
     Capability,
-    Gpus,
+    GpuDevices,
     Group,
     HostNetwork,
     IpcHost,
@@ -36,6 +36,6 @@ def groups_of(setting: Setting) -> Sequence[Setting]:
     match setting:
         case Group():
             return [setting]
-        case Gpus(groups=groups):
+        case GpuDevices(groups=groups):
             return [Group(gid) for gid in groups]
     return []

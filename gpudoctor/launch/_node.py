@@ -7,7 +7,7 @@ from gpudoctor.launch._limits import rlimit
 from gpudoctor.launch._shell import command, exact, tmpfs_options, write
 from gpudoctor.launch.settings import (
     Cpus,
-    Gpus,
+    GpuDevices,
     Group,
     Memory,
     Mount,
@@ -83,9 +83,9 @@ def _lines(setting: Setting) -> list[str]:
             return _mounted(source, target, options)
         case RdmaDevices():
             return ["modprobe -a ib_uverbs ib_umad rdma_ucm"]
-        case Gpus(vendor="nvidia"):
+        case GpuDevices(vendor="nvidia"):
             return ["nvidia-modprobe -u -c 0"]
-        case Gpus(vendor="amd"):
+        case GpuDevices(vendor="amd"):
             return ["modprobe amdgpu"]
     return []
 
@@ -136,6 +136,6 @@ def _groups(setting: Setting) -> list[str]:
     match setting:
         case Group(gid=gid):
             return [str(gid)]
-        case Gpus(vendor="amd", groups=groups):
+        case GpuDevices(vendor="amd", groups=groups):
             return [str(gid) for gid in groups] or ["render", "video"]
     return []

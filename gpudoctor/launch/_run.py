@@ -10,7 +10,7 @@ from gpudoctor.launch.settings import (
     Capability,
     Cpus,
     EnvSet,
-    Gpus,
+    GpuDevices,
     Group,
     HostNetwork,
     IpcHost,
@@ -52,7 +52,7 @@ def _shared(setting: Setting) -> list[str]:
             return [f"--memory={exact(value or 0)}"]  # 0: no limit
         case Cpus(count=count):
             return [f"--cpus={count}"]
-        case Gpus(vendor="amd", groups=groups):
+        case GpuDevices(vendor="amd", groups=groups):
             return [
                 "--device /dev/kfd",
                 "--device /dev/dri",

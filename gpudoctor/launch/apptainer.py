@@ -13,7 +13,7 @@ from gpudoctor.launch.settings import (
     Cpus,
     EnvSet,
     EnvUnset,
-    Gpus,
+    GpuDevices,
     HostNetwork,
     IpcHost,
     Memory,
@@ -59,7 +59,7 @@ def _flags(setting: Setting) -> list[str]:
     match setting:
         case ShmSize() | IpcHost():
             return ["--bind /dev/shm"]  # needed with --contain, harmless without
-        case Gpus(vendor=vendor):
+        case GpuDevices(vendor=vendor):
             return ["--rocm" if vendor == "amd" else "--nv"]
         case RdmaDevices():
             return ["--bind /dev/infiniband"]

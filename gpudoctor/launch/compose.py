@@ -11,7 +11,7 @@ from gpudoctor.launch.settings import (
     Capability,
     Cpus,
     EnvSet,
-    Gpus,
+    GpuDevices,
     Group,
     HostNetwork,
     IpcHost,
@@ -50,7 +50,7 @@ def _add(setting: Setting, service: dict[str, Any], notes: list[str]) -> None:
             service["mem_limit"] = exact(value)
         case Cpus(count=count):
             service["cpus"] = count
-        case Gpus(vendor="amd", groups=groups):
+        case GpuDevices(vendor="amd", groups=groups):
             _extend(service, "devices", "/dev/kfd", "/dev/dri")
             _extend(service, "group_add", *map(str, groups or AMD_GROUPS))
             _extend(service, "security_opt", "seccomp:unconfined")
@@ -59,7 +59,7 @@ def _add(setting: Setting, service: dict[str, Any], notes: list[str]) -> None:
                     "KFD_GID is what `stat -c %g /dev/kfd` prints on the host, RENDER_GID what "
                     "`stat -c %g /dev/dri/renderD128` prints."
                 )
-        case Gpus(count=count):
+        case GpuDevices(count=count):
             devices = {"driver": "nvidia", "count": count or "all", "capabilities": ["gpu"]}
             service["deploy"] = {"resources": {"reservations": {"devices": [devices]}}}
         case RdmaDevices():

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from gpudoctor.launch import Spelling
 from gpudoctor.launch._run import spell_run
-from gpudoctor.launch.settings import Gpus, Setting
+from gpudoctor.launch.settings import GpuDevices, Setting
 
 
 def spell(settings: Sequence[Setting]) -> Spelling:
@@ -13,6 +13,6 @@ def spell(settings: Sequence[Setting]) -> Spelling:
 
 def _flags(setting: Setting) -> list[str]:
     match setting:
-        case Gpus(vendor="nvidia", count=count):
+        case GpuDevices(vendor="nvidia", count=count):
             return [f"--gpus {count or 'all'}"]
     return []

@@ -14,7 +14,7 @@ from gpudoctor.launch.settings import (
     Cpus,
     EnvSet,
     EnvUnset,
-    Gpus,
+    GpuDevices,
     Group,
     HostNetwork,
     IpcHost,
@@ -88,7 +88,7 @@ class _Pod:
                 self._resource("memory", _size(value))
             case Cpus(count=count):
                 self._resource("cpu", count)
-            case Gpus(vendor=vendor, count=count, groups=groups):
+            case GpuDevices(vendor=vendor, count=count, groups=groups):
                 self._limit(f"{vendor}.com/gpu", count or "GPUS")
                 if count is None:
                     self.notes.append("GPUS is how many GPUs the job uses.")

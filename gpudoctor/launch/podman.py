@@ -6,12 +6,12 @@ from msgspec.structs import replace
 
 from gpudoctor.launch import Spelling
 from gpudoctor.launch._run import spell_run
-from gpudoctor.launch.settings import Gpus, Setting
+from gpudoctor.launch.settings import GpuDevices, Setting
 
 
 def spell(settings: Sequence[Setting]) -> Spelling:
     spelling = spell_run("podman", settings, _flags)
-    if any(isinstance(s, Gpus) and s.vendor == "nvidia" for s in settings):
+    if any(isinstance(s, GpuDevices) and s.vendor == "nvidia" for s in settings):
         return replace(
             spelling,
             node_text="If podman does not know nvidia.com/gpu, on the node, as root:",
@@ -22,7 +22,7 @@ def spell(settings: Sequence[Setting]) -> Spelling:
 
 def _flags(setting: Setting) -> list[str]:
     match setting:
-        case Gpus(vendor="nvidia", count=count):
+        case GpuDevices(vendor="nvidia", count=count):
             which = ["all"] if count is None else range(count)
             devices = [f"--device nvidia.com/gpu={gpu}" for gpu in which]
             # SELinux labels would keep the container from the driver's device nodes.

@@ -6,7 +6,15 @@ from shlex import quote
 from gpudoctor.launch import Spelling
 from gpudoctor.launch._inherits import unprivileged
 from gpudoctor.launch._shell import command, prelude, spelling, tmpfs_options, without
-from gpudoctor.launch.settings import EnvSet, EnvUnset, Gpus, Mount, RdmaDevices, Setting, ShmSize
+from gpudoctor.launch.settings import (
+    EnvSet,
+    EnvUnset,
+    GpuDevices,
+    Mount,
+    RdmaDevices,
+    Setting,
+    ShmSize,
+)
 from gpudoctor.launch.slurm import IN_SCRIPT, ON_NODES, inherited, notes, on_nodes, requested
 
 
@@ -30,7 +38,7 @@ def _shell(setting: Setting) -> list[str]:
     match setting:
         case EnvUnset():
             return []  # may come from the image: see _srun
-        case Gpus(vendor="nvidia"):
+        case GpuDevices(vendor="nvidia"):
             # enroot's hook gives no GPUs without the first, and no CUDA without the second.
             return [
                 "export NVIDIA_VISIBLE_DEVICES=all",

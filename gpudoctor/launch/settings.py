@@ -87,20 +87,20 @@ class Cpus(Setting, frozen=True):
         return Cpus(max(self.count, other.count))
 
 
-class Gpus(Setting, frozen=True):
+class GpuDevices(Setting, frozen=True):
     """GPUs passed in; `count` None is all. Group ids are those of AMD's device nodes."""
 
     vendor: str = "nvidia"
     count: int | None = None
     groups: tuple[int, ...] = ()
 
-    def merge(self, other: "Gpus") -> "Gpus":
+    def merge(self, other: "GpuDevices") -> "GpuDevices":
         groups = tuple(sorted({*self.groups, *other.groups}))
-        return Gpus(self.vendor, _larger(self.count, other.count), groups)
+        return GpuDevices(self.vendor, _larger(self.count, other.count), groups)
 
     @property
     def key(self) -> tuple[str, ...]:
-        return ("Gpus", self.vendor)
+        return ("GpuDevices", self.vendor)
 
 
 class RdmaDevices(Setting, frozen=True):
@@ -187,7 +187,7 @@ AnySetting = (
     | Memory
     | Stack
     | Cpus
-    | Gpus
+    | GpuDevices
     | RdmaDevices
     | HostNetwork
     | Capability

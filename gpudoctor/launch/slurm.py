@@ -7,7 +7,16 @@ from gpudoctor.launch import _node as node
 from gpudoctor.launch._inherits import groups_of, notes_on, unprivileged
 from gpudoctor.launch._limits import rlimit
 from gpudoctor.launch._shell import exact, prelude, spelling
-from gpudoctor.launch.settings import Cpus, Gpus, Memory, Mount, Pids, RdmaDevices, Setting, ShmSize
+from gpudoctor.launch.settings import (
+    Cpus,
+    GpuDevices,
+    Memory,
+    Mount,
+    Pids,
+    RdmaDevices,
+    Setting,
+    ShmSize,
+)
 
 IN_SCRIPT = "In the job script:"
 ON_NODES = "On every node, as root:"
@@ -36,9 +45,9 @@ def requested(settings: Sequence[Setting]) -> list[str]:
                 found.append(f"--mem={exact(-(-(value or 0) // 1024), ('K', 'M', 'G', 'T'))}")
             case Cpus(count=count):
                 found.append(f"--cpus-per-task={count}")
-            case Gpus(count=None):
+            case GpuDevices(count=None):
                 found.append("--exclusive")  # all of the node's, and nobody else
-            case Gpus(count=count):
+            case GpuDevices(count=count):
                 found.append(f"--gres=gpu:{count}")
     return [f"#SBATCH {option}" for option in dict.fromkeys(found)]
 

@@ -9,7 +9,7 @@ from gpudoctor.launch.settings import (
     Capability,
     EnvSet,
     EnvUnset,
-    Gpus,
+    GpuDevices,
     Group,
     HostNetwork,
     IpcHost,
@@ -35,7 +35,7 @@ def _directives(setting: Setting) -> list[str]:
     match setting:
         case IpcHost():
             return ["PrivateIPC=no"]
-        case Gpus(groups=groups):
+        case GpuDevices(groups=groups):
             return [*DEVICES, *(f"SupplementaryGroups={gid}" for gid in groups)]
         case RdmaDevices():
             return DEVICES

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import yaml
 
-from gpudoctor.launch.settings import Capability, EnvSet, EnvUnset, Gpus, Group, RdmaDevices
+from gpudoctor.launch.settings import Capability, EnvSet, EnvUnset, GpuDevices, Group, RdmaDevices
 
 from .examples import EVERY, TOGETHER, spelled
 
@@ -59,7 +59,7 @@ def test_entries(name, entry):
 
 
 def test_amd_and_rdma_share_the_devices():
-    found = service(Gpus("amd", groups=(44, 109)), RdmaDevices(), Group(109))
+    found = service(GpuDevices("amd", groups=(44, 109)), RdmaDevices(), Group(109))
 
     assert found == {
         "devices": ["/dev/kfd", "/dev/dri", "/dev/infiniband"],

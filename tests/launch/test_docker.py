@@ -9,7 +9,7 @@ from gpudoctor.launch.settings import (
     Capability,
     EnvSet,
     EnvUnset,
-    Gpus,
+    GpuDevices,
     Group,
     Memlock,
     Memory,
@@ -67,10 +67,10 @@ def test_flags(program, name, flags):
 @pytest.mark.parametrize(
     ("program", "setting", "flags"),
     [
-        ("docker", Gpus(), ["--gpus", "all"]),
-        ("docker", Gpus(count=2), ["--gpus", "2"]),
-        ("podman", Gpus(), CDI),
-        ("podman", Gpus(count=1), ["--device", "nvidia.com/gpu=0", *CDI[2:]]),
+        ("docker", GpuDevices(), ["--gpus", "all"]),
+        ("docker", GpuDevices(count=2), ["--gpus", "2"]),
+        ("podman", GpuDevices(), CDI),
+        ("podman", GpuDevices(count=1), ["--device", "nvidia.com/gpu=0", *CDI[2:]]),
     ],
 )
 def test_nvidia_gpus(program, setting, flags):
@@ -80,12 +80,12 @@ def test_nvidia_gpus(program, setting, flags):
 
 
 def test_podman_needs_a_description_of_the_gpus():
-    assert "nvidia-ctk cdi generate" in spelled("podman", Gpus()).node_lines[0]
-    assert not spelled("podman", Gpus("amd")).node_lines
+    assert "nvidia-ctk cdi generate" in spelled("podman", GpuDevices()).node_lines[0]
+    assert not spelled("podman", GpuDevices("amd")).node_lines
 
 
 def test_unknown_groups_of_amd_are_asked_of_the_host():
-    said = words(spelled("docker", Gpus("amd")).lines)
+    said = words(spelled("docker", GpuDevices("amd")).lines)
 
     assert said[2:8] == AMD
 
@@ -110,7 +110,7 @@ def test_unset(program):
         pytest.param([EnvSet("A", "1"), EnvUnset("A")], ["--env", "A=1"], id="unset after set"),
         pytest.param([Capability("X"), Capability("X")], ["--cap-add=X"], id="same capability"),
         pytest.param(
-            [Group(44), Gpus("amd", groups=(44,))],
+            [Group(44), GpuDevices("amd", groups=(44,))],
             ["--group-add", "44", *AMD[:4], *UNCONFINED],
             id="a group twice",
         ),
@@ -153,8 +153,8 @@ def test_the_real_parser_takes_the_flags():
     if shutil.which("docker") is None:
         pytest.skip("docker is not installed")
     # Device flags are read only once the daemon's operating system is known.
-    settings = [s for s in TOGETHER if not isinstance(s, RdmaDevices | Gpus)]
-    said = words(spelled("docker", *settings, Gpus()).lines)
+    settings = [s for s in TOGETHER if not isinstance(s, RdmaDevices | GpuDevices)]
+    said = words(spelled("docker", *settings, GpuDevices()).lines)
     flags = said[2 : said.index("IMAGE")]
     command = ["docker", "-H", "unix:///nonexistent", "create", *flags, "image", "true"]
 

@@ -11,7 +11,7 @@ from gpudoctor.launch.settings import (
     Cpus,
     EnvSet,
     EnvUnset,
-    Gpus,
+    GpuDevices,
     Group,
     Memlock,
     Memory,
@@ -114,7 +114,7 @@ def test_memlock_has_a_way_without_the_node():
 
 def test_one_of_each_list():
     found = spec(
-        ShmSize(8 * GIB), Mount("/a-b"), Mount("/a/b"), Memory(GIB), Cpus(2), Gpus(count=1)
+        ShmSize(8 * GIB), Mount("/a-b"), Mount("/a/b"), Memory(GIB), Cpus(2), GpuDevices(count=1)
     )
 
     assert [volume["name"] for volume in found["volumes"]] == ["dshm", "a-b", "a-b-2"]
@@ -123,7 +123,7 @@ def test_one_of_each_list():
 
 
 def test_groups_are_numbers_and_each_once():
-    found = spec(Group(44), Gpus("amd", groups=(44, 109)))
+    found = spec(Group(44), GpuDevices("amd", groups=(44, 109)))
 
     assert found["securityContext"] == {"supplementalGroups": [44, 109]}
 

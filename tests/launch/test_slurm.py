@@ -7,7 +7,7 @@ from gpudoctor.launch.settings import (
     Cpus,
     EnvSet,
     EnvUnset,
-    Gpus,
+    GpuDevices,
     Memlock,
     Memory,
     Mount,
@@ -158,7 +158,13 @@ def test_memory_is_never_less(count, text):
 
 def test_merged_script():
     found = spelled(
-        "slurm", ShmSize(GIB), Gpus(count=4), Gpus(count=8), Cpus(16), EnvUnset("A"), EnvUnset("B")
+        "slurm",
+        ShmSize(GIB),
+        GpuDevices(count=4),
+        GpuDevices(count=8),
+        Cpus(16),
+        EnvUnset("A"),
+        EnvUnset("B"),
     )
 
     assert found.lines[1:] == (
