@@ -8,14 +8,18 @@ from typing import Any
 from msgspec import Struct
 
 from gpudoctor.finding import Finding, Owner
-from gpudoctor.snapshot import Fact
+from gpudoctor.snapshot import Absent, Fact
 
 
 class Need(Struct, frozen=True):
-    """A fact that a check asks for; without an optional one it is asked all the same."""
+    """A fact that a check asks for; without an optional one it is asked all the same.
+
+    `reason`: it takes an Absent in the fact's place, and says itself what that means.
+    """
 
     kind: type[Fact]
     optional: bool
+    reason: bool = False
 
 
 class Check:
@@ -77,17 +81,19 @@ def check(
     """Make a check of a function.
 
     Its name is the id, its docstring title and reason, its parameters the facts it needs
-    (`gpus: Gpus | None` makes one optional).
+    (`gpus: Gpus | None` makes one optional; `gpus: Gpus | Absent` as well, and says why).
     """
     return lambda judge: Check(judge, owner, symptoms, aliases)
 
 
 def _need(check_id: str, parameter: str, hint: Any) -> Need:
-    optional = False
+    optional = reason = False
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         kinds = [kind for kind in typing.get_args(hint) if kind is not types.NoneType]
+        reason = Absent in kinds
+        kinds = [kind for kind in kinds if kind is not Absent]
         optional = len(kinds) < len(typing.get_args(hint))
         hint = kinds[0] if len(kinds) == 1 else hint
     if not (isinstance(hint, type) and issubclass(hint, Fact)):
         raise TypeError(f"{check_id}: parameter {parameter!r} is not a fact but {hint!r}")
-    return Need(hint, optional)
+    return Need(hint, optional, reason)

@@ -41,7 +41,7 @@ def judge_one(check: Check, snapshot: Snapshot) -> Finding:
     facts: dict[str, Any] = {}
     for parameter, need in check.needs.items():
         fact = snapshot.get(need.kind)
-        if not isinstance(fact, Absent):
+        if need.reason or not isinstance(fact, Absent):
             facts[parameter] = fact
         elif need.optional:
             facts[parameter] = None

@@ -5,6 +5,7 @@ import fnmatch
 import time
 import uuid  # msgspec has it loaded already
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
 
@@ -19,7 +20,7 @@ from gpudoctor.facts.user import User
 from gpudoctor.facts.workload import Workload
 from gpudoctor.judge import judge
 from gpudoctor.launch.plan import next_steps
-from gpudoctor.probes import Machine
+from gpudoctor.probes import Machine, Probe
 from gpudoctor.registry import Catalogue
 from gpudoctor.report import Node, Report, Result, Run, Tool, counts, exit_code, verdict
 from gpudoctor.snapshot import Absent, Fact, Snapshot, name_of
@@ -43,6 +44,7 @@ class Request(Struct, frozen=True, kw_only=True):
     told_by: str = "the command line"
     deadline: float = 30.0
     deep: bool = False
+    named: bool = False  # the checks were asked for by id or topic: they may take their time
     strict: bool = False
     argv: tuple[str, ...] = ()
 
@@ -99,17 +101,24 @@ def observe(
         *(need.kind for c in request.checks for need in c.needs.values()),
     ]
     probes = catalogue.all_probes() if everything else catalogue.probes_for(kinds)
-    shallow = [probe for probe in probes if request.deep or not probe.deep]
+    unasked = {name_of(probe.kind): why for probe in probes if (why := _unasked(request, probe))}
+    asked = [probe for probe in probes if name_of(probe.kind) not in unasked]
     collected = collect(
-        shallow, machine, deadline=request.deadline, stopped=stopped, progress=progress
+        asked, machine, deadline=request.deadline, stopped=stopped, progress=progress
     )
-    facts = dict(collected.facts)
-    for probe in probes:
-        if probe not in shallow:
-            facts[name_of(probe.kind)] = Absent("loads the machine: runs only with --deep")
+    facts = {**collected.facts, **{name: Absent(why) for name, why in unasked.items()}}
     system = facts.get("system")
     name = system.hostname if isinstance(system, System) else "unknown"
     return Snapshot(name, facts), collected
+
+
+def _unasked(request: Request, probe: Probe[Any]) -> str:
+    """Why a probe is left out of this run; empty: it is not."""
+    if request.deep:
+        return ""
+    if probe.deep:
+        return "loads the machine: runs only with --deep"
+    return "" if request.named else probe.slow
 
 
 def examine(

@@ -118,6 +118,7 @@ def request(
         workload={name: value for name, value in told.items() if value is not None},
         deadline=deadline or settings.deadline or 30.0,
         deep=deep,
+        named=bool(ids),
         strict=strict or settings.strict,
         argv=argv,
     )

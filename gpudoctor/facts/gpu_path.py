@@ -107,3 +107,4 @@ class Allocation(Fact, frozen=True, kw_only=True):
     told_by: str = ""  # "SLURM_GPUS_ON_NODE", "--expect gpus=8"
     visible: Mapping[str, str] = {}  # CUDA_VISIBLE_DEVICES, NVIDIA_..., HIP_..., ROCR_..., GPU_...
     local_rank: int | None = None
+    scheduler: str = ""  # "slurm": its tools are here, but this is no job of it

@@ -33,11 +33,13 @@ class Gpu(Struct, frozen=True, kw_only=True):
     """
 
     vendor: str  # "nvidia" or "amd"
-    index: int  # in the vendor's own order, that of nvidia-smi and amd-smi
+    index: int  # in the order of nvidia-smi; AMD's in that of HIP
     bus_id: str = ""  # "0000:1b:00.0"
     name: str = ""
     uuid: str = ""
     arch: str = ""  # "sm_90", "gfx942"
+    integrated: bool | None = None  # part of the processor; None: not known
+    render_node: str = ""  # AMD: "renderD128", the node in /dev/dri that the job opens
     lost: str = ""  # why nothing at all can be read; empty: it answers
     unread: Mapping[str, str] = {}
 

@@ -1,5 +1,6 @@
 """The Python that will train, read without running it."""
 
+import shlex
 from collections.abc import Mapping
 
 from gpudoctor.snapshot import Fact
@@ -15,6 +16,11 @@ class JobPython(Fact, frozen=True, kw_only=True):
     chosen_by: str  # "--python", "VIRTUAL_ENV", "CONDA_PREFIX", "PATH", "gpudoctor's own"
     version: str = ""  # "3.12"
     packages: Mapping[str, str] = {}
+
+    @property
+    def pip(self) -> str:
+        """Its pip, as a command begins."""
+        return f"{shlex.quote(self.path)} -m pip"
 
     @property
     def nccl(self) -> tuple[int, int] | None:

@@ -12,6 +12,7 @@ class TorchBuild(Fact, frozen=True, kw_only=True):
     cuda: tuple[int, int] | None = None  # what it was built for
     hip: str = ""
     path: str = ""
+    nccl_pin: str = ""  # what it requires: "nvidia-nccl-cu12 2.27.5"
     nccl_wheels: tuple[str, ...] = ()  # "nvidia-nccl-cu12 2.27.5"
     nccl_shadows: tuple[str, ...] = ()  # other libnccl.so.2 that the linker finds first
 
@@ -25,7 +26,8 @@ class TorchDevice(Struct, frozen=True, kw_only=True):
     memory_bytes: int | None = None
     memory_free_bytes: int | None = None
     bus_id: str = ""
-    compute_error: str = ""  # empty: the product is right
+    compute_error: str = ""  # empty: the product is right, or was not reached
+    compute_seconds: float | None = None  # None: not reached
 
 
 class TorchRun(Fact, frozen=True, kw_only=True):
@@ -34,6 +36,7 @@ class TorchRun(Fact, frozen=True, kw_only=True):
     version: str = ""
     import_error: str = ""
     import_seconds: float | None = None
+    unfinished: str = ""  # "no answer in 27 s: multiply on GPU 3"; empty: it came to its end
     available: bool = False  # torch.cuda.is_available()
     reason: str = ""  # why not, in torch's words
     devices: tuple[TorchDevice, ...] = ()

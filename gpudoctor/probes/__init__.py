@@ -106,32 +106,34 @@ class Probe(Generic[R]):
         isolated: it may hang or crash, so it runs in a forked child.
         timeout: seconds after which the child is given up.
         deep: it loads the machine, so it runs only with `--deep`.
+        slow: why it does not run unless checks are named; empty: it is fast.
     """
 
-    __slots__ = ("deep", "isolated", "kind", "look", "timeout")
+    __slots__ = ("deep", "isolated", "kind", "look", "slow", "timeout")
 
     def __init__(
-        self, look: Callable[[Machine], R], isolated: bool, timeout: float, deep: bool
+        self, look: Callable[[Machine], R], isolated: bool, timeout: float, deep: bool, slow: str
     ) -> None:
         self.look = look
         self.kind = _kind_of(look)
         self.isolated = isolated
         self.timeout = timeout
         self.deep = deep
+        self.slow = slow
 
     def __call__(self, machine: Machine) -> R:
         return self.look(machine)
 
 
 def probe(
-    *, isolated: bool = False, timeout: float = 5.0, deep: bool = False
+    *, isolated: bool = False, timeout: float = 5.0, deep: bool = False, slow: str = ""
 ) -> Callable[[Callable[[Machine], R]], Probe[R]]:
     """Make a probe of a function; its return annotation names the fact.
 
     Whatever touches a driver, a network mount, a resolver, another process or a foreign
     library must be isolated. An exception becomes `Absent(..., broken=True)`.
     """
-    return lambda look: Probe(look, isolated, timeout, deep)
+    return lambda look: Probe(look, isolated, timeout, deep, slow)
 
 
 def _kind_of(look: Callable[..., object]) -> type[Fact]:

@@ -9,7 +9,9 @@ T = TypeVar("T")
 STACK = 1 << 18  # bytes; the usual 8 MiB each would not fit where address space is limited
 
 
-def in_time(questions: Sequence[Callable[[], T]], seconds: float) -> list[T | None]:
+def in_time(
+    questions: Sequence[Callable[[], T]], seconds: float, stack: int = STACK
+) -> list[T | None]:
     """The answers, in order; None for a question that none came to in time.
 
     Only for isolated probes: a thread that hangs in the kernel ends with its process.
@@ -21,7 +23,7 @@ def in_time(questions: Sequence[Callable[[], T]], seconds: float) -> list[T | No
     def ask(index: int) -> None:
         answers[index] = questions[index]()
 
-    threading.stack_size(STACK)
+    threading.stack_size(stack)
     threads = [threading.Thread(target=ask, args=(i,), daemon=True) for i in range(len(answers))]
     end = time.monotonic() + seconds
     for thread in threads:

@@ -1,0 +1,66 @@
+"""Ask the vendors' libraries and drivers about their GPUs."""
+
+from typing import Any
+
+from gpudoctor.facts.gpus import Gpus, Nvml
+from gpudoctor.probes import Machine, linker, nvml_library, probe
+from gpudoctor.probes.amd_gpus import AmdGpus, amd_gpus
+from gpudoctor.probes.nvidia_gpus import nvidia_gpus
+from gpudoctor.snapshot import Absent
+
+ONLY_LIVE = "NVIDIA's library is asked only on the machine itself, not under --root"
+START = 20.0  # a driver without persistence first wakes each GPU, about 2 s each
+ANSWER = 1.0  # kept back of it, to say what there is
+LIBRARY_NOT_FOUND = 12
+
+
+@probe(isolated=True, timeout=START)
+def gpus(machine: Machine) -> Gpus | Absent:
+    """All GPUs of both vendors, as their libraries and drivers describe them."""
+    nvidia = nvidia_gpus(machine, START - ANSWER) if machine.live else Absent(ONLY_LIVE)
+    return together(nvidia, amd_gpus(machine))
+
+
+def together(nvidia: Gpus | Absent, amd: AmdGpus | None) -> Gpus | Absent:
+    """Both vendors' GPUs as one fact."""
+    if amd is None:
+        return nvidia
+    if isinstance(nvidia, Absent):
+        nvidia = Gpus(remarks=(nvidia.absent,) if nvidia.broken else ())
+    return Gpus(
+        devices=(*nvidia.devices, *amd.devices),
+        pairs=nvidia.pairs or amd.pairs,  # they name GPUs by index, of one vendor
+        driver=nvidia.driver or amd.driver,
+        cuda=nvidia.cuda,
+        sources=(*nvidia.sources, *amd.sources),
+        remarks=(*nvidia.remarks, *amd.remarks),
+    )
+
+
+@probe(isolated=True, timeout=START)
+def nvml(machine: Machine) -> Nvml | Absent:
+    """Load NVIDIA's management library and initialise it, nothing more."""
+    if not machine.live:
+        return Absent(ONLY_LIVE)
+    library = nvml_library.load(machine)
+    if library is None:
+        return Absent(nvml_library.NOTHING_HERE)
+    if library.handle is None:
+        return Nvml(code=LIBRARY_NOT_FOUND, error=library.error)
+    code = library.handle.nvmlInit_v2()
+    return Nvml(
+        library=library.file,
+        version=linker.version_of(library.file) or (_version(library.handle) if code == 0 else ""),
+        code=code,
+        error=nvml_library.name_of(code) if code else "",
+    )
+
+
+def _version(library: Any) -> str:
+    """The library's own word, "12.570.172.08", less the CUDA version that it begins with."""
+    import ctypes
+
+    text = ctypes.create_string_buffer(96)
+    if library.nvmlSystemGetNVMLVersion(text, len(text)):
+        return ""
+    return text.value.decode("utf-8", "replace").partition(".")[2]

@@ -1,0 +1,46 @@
+"""An end of the way, as a finding of its own or as a rung of the ladder."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gpudoctor.facts.container import Container
+from gpudoctor.facts.gpu_path import PciBus, PciGpu
+from gpudoctor.finding import Finding, Fix, Owner, Rung, fail
+
+LOG = {"nvidia": "NVRM|Xid", "amd": "amdgpu|kfd"}
+
+
+class Stop(NamedTuple):
+    """Where it ends, why, what to do, and who."""
+
+    summary: str
+    fix: Fix
+    owner: Owner
+    evidence: tuple[str, ...] = ()
+
+    def finding(self, ladder: Sequence[Rung] = ()) -> Finding:
+        """As a finding of its own, or at the end of a ladder."""
+        return fail(
+            self.summary,
+            self.fix,
+            evidence=self.evidence,
+            basis="measured",
+            owner=self.owner,
+            ladder=ladder,
+        )
+
+
+def is_inside(container: Container | None) -> bool:
+    """Whether a container, whose launch decides over devices, surrounds us."""
+    return container is not None and container.runtime != "none"
+
+
+def ask_kernel(vendor: str, text: str, *more: str) -> Fix:
+    """For what only the kernel's log explains."""
+    return Fix(
+        text=text, commands=[f"dmesg | grep -iE '{LOG[vendor]}' | tail -20", *more], needs_root=True
+    )
+
+
+def of_vendor(bus: PciBus | None, vendor: str) -> list[PciGpu]:
+    return [gpu for gpu in bus.gpus if gpu.vendor == vendor] if bus else []
