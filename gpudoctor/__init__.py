@@ -8,7 +8,7 @@ from gpudoctor.facts.cgroup import Cgroup
 from gpudoctor.facts.clock import Clock
 from gpudoctor.facts.container import Clue, Container, Privileges, Syscalls
 from gpudoctor.facts.devices import Devices
-from gpudoctor.facts.environment import Environment
+from gpudoctor.facts.environment import Environment, LibraryDir
 from gpudoctor.facts.job_python import JobPython
 from gpudoctor.facts.limits import Limit, Limits, Processes
 from gpudoctor.facts.shm import Shm, ShmFile, ShmFiles, ShmWrite
@@ -70,6 +70,7 @@ __all__ = [
     "HostNetwork",
     "IpcHost",
     "JobPython",
+    "LibraryDir",
     "Limit",
     "Limits",
     "Machine",
