@@ -104,18 +104,27 @@ class Probe(Generic[R]):
     Attributes:
         kind: the fact that it returns.
         isolated: it may hang or crash, so it runs in a forked child.
+        alone: it leaves its process changed (a driver's library is loaded), so no other
+            probe runs in the same one; implies isolated.
         timeout: seconds after which the child is given up.
         deep: it loads the machine, so it runs only with `--deep`.
     """
 
-    __slots__ = ("deep", "isolated", "kind", "look", "timeout")
+    __slots__ = ("alone", "deep", "isolated", "kind", "look", "timeout")
 
     def __init__(
-        self, look: Callable[[Machine], R], isolated: bool, timeout: float, deep: bool
+        self,
+        look: Callable[[Machine], R],
+        *,
+        isolated: bool,
+        alone: bool,
+        timeout: float,
+        deep: bool,
     ) -> None:
         self.look = look
         self.kind = _kind_of(look)
-        self.isolated = isolated
+        self.isolated = isolated or alone
+        self.alone = alone
         self.timeout = timeout
         self.deep = deep
 
@@ -124,14 +133,14 @@ class Probe(Generic[R]):
 
 
 def probe(
-    *, isolated: bool = False, timeout: float = 5.0, deep: bool = False
+    *, isolated: bool = False, alone: bool = False, timeout: float = 5.0, deep: bool = False
 ) -> Callable[[Callable[[Machine], R]], Probe[R]]:
     """Make a probe of a function; its return annotation names the fact.
 
     Whatever touches a driver, a network mount, a resolver, another process or a foreign
     library must be isolated. An exception becomes `Absent(..., broken=True)`.
     """
-    return lambda look: Probe(look, isolated, timeout, deep)
+    return lambda look: Probe(look, isolated=isolated, alone=alone, timeout=timeout, deep=deep)
 
 
 def _kind_of(look: Callable[..., object]) -> type[Fact]:
