@@ -207,7 +207,7 @@ def _seen(place: Place, table: list[Mount]) -> Place:
         inodes=found.f_files or None,
         inodes_free=found.f_favail if found.f_files else None,
         filesystem=mount.filesystem if mount else "",
-        mount=mount.target if mount else "",
+        mount=mount.target if mount else nearest,  # in a chroot the root is not listed
         noexec=bool(found.f_flag & os.ST_NOEXEC),
     )
 
