@@ -1,1 +1,41 @@
 # `make test` makes the environment it needs and runs everything that can run here.
+
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10 \
+    /usr/bin/python3; do \
+    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
+    && echo "$$python" && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: test environment lab-packages lint unit lab browser bench pythons docs clean
+
+test: lint lab-packages
+	$(BIN)/pytest
+
+environment: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no Python 3.10 or newer: make PYTHON=/path/to/python3"; exit 2; }
+	@# Debian keeps what makes environments in a package of its own.
+	$(PYTHON) -m venv --clear $(VENV) || { test "$$(id -u)" = 0 \
+	    && apt-get update -q && apt-get install -qy python3-venv \
+	    && $(PYTHON) -m venv --clear $(VENV); }
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+lab-packages:
+	@tests/lab/packages
+
+lint: environment
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+unit lab browser bench pythons: environment
+	$(BIN)/pytest -m $@
+
+docs: environment
+	$(BIN)/gpudoctor list -f markdown >docs/checks.md
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

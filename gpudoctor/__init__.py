@@ -20,7 +20,7 @@ from gpudoctor.facts.cgroup import Cgroup
 from gpudoctor.facts.clock import Clock
 from gpudoctor.facts.container import Clue, Container, Privileges, Syscalls
 from gpudoctor.facts.devices import Devices
-from gpudoctor.facts.environment import Environment
+from gpudoctor.facts.environment import Environment, LibraryDir
 from gpudoctor.facts.expectations import Expectations
 from gpudoctor.facts.gpu_path import (
     Allocation,
@@ -126,6 +126,7 @@ __all__ = [
     "JobPython",
     "KernelDriver",
     "KernelLog",
+    "LibraryDir",
     "Limit",
     "Limits",
     "Link",

@@ -12,7 +12,7 @@ from msgspec import Struct
 import gpudoctor
 from gpudoctor.check import Check
 from gpudoctor.collect import Collected, collect
-from gpudoctor.config import Config, Profile
+from gpudoctor.config import DEFAULT, Config, Profile
 from gpudoctor.facts.container import Container
 from gpudoctor.facts.job_python import JobPython
 from gpudoctor.facts.system import System
@@ -39,7 +39,7 @@ class Request(Struct, frozen=True, kw_only=True):
     checks: tuple[Check, ...]
     catalogue: Catalogue
     config: Config = Config()
-    profile: Profile = Profile(about="", name="train")
+    profile: Profile = Profile(about="", name=DEFAULT)
     workload: Mapping[str, int | str] = {}  # as told on the command line
     told_by: str = "the command line"
     deadline: float = 30.0

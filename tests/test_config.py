@@ -114,6 +114,13 @@ def test_a_strangers_file_is_passed_over(home):
     assert config.find() is None
 
 
+def test_default_profile_demands_nothing():
+    default, none = config.profile("train"), config.profile()
+
+    assert (default.workload, default.only, default.skip) == ({}, (), ())
+    assert (none.name, none.workload, none.only, none.skip) == ("train", {}, (), ())
+
+
 def test_profiles_inherit():
     single = config.profile("single-gpu")
 

@@ -94,7 +94,7 @@ def request(
     """
     catalogue, settings = catalogue_and_config(config_file, checks_dirs)
     try:
-        wanted = config.profile(profile or settings.profile or "train")
+        wanted = config.profile(profile or settings.profile)
         checks = run.select(
             catalogue,
             ids,

@@ -15,6 +15,19 @@ class LibraryDir(Struct, frozen=True, kw_only=True):
     libraries: tuple[str, ...] = ()  # libnccl.so.2, libcudnn.so.9, ...
     is_compat: bool = False  # CUDA forward compatibility
     is_stubs: bool = False
+    answered: bool = True  # False: it hangs, as a directory on a dead network mount does
+
+    def version_of(self, stem: str, major: int) -> tuple[int, ...]:
+        """The version of a library by its longest name; () if there is none of this major.
+
+        libnccl.so.2 and libnccl.so.2.18.3 are (2, 18, 3).
+        """
+        found = [
+            tuple(map(int, name.removeprefix(f"{stem}.so.").split(".")))
+            for name in self.libraries
+            if name.startswith(f"{stem}.so.{major}")
+        ]
+        return max((v for v in found if v[0] == major), key=len, default=())
 
 
 class Environment(Fact, frozen=True, kw_only=True):
@@ -29,3 +42,4 @@ class Environment(Fact, frozen=True, kw_only=True):
     names: tuple[str, ...] = ()
     library_dirs: tuple[LibraryDir, ...] = ()
     preload: tuple[str, ...] = ()
+    preload_missing: tuple[str, ...] = ()  # of those, paths where there is no file

@@ -1,5 +1,6 @@
 """The Python that will train, read without running it."""
 
+import re
 import shlex
 from collections.abc import Mapping
 
@@ -26,7 +27,7 @@ class JobPython(Fact, frozen=True, kw_only=True):
     def nccl(self) -> tuple[int, int] | None:
         """NCCL's version by its wheel, (2, 27); None when it comes from elsewhere."""
         for name, version in self.packages.items():
-            if name.startswith("nvidia-nccl-cu"):
-                major, minor = [*version.split("."), "0"][:2]
-                return int(major), int(minor)
+            numbers = re.match(r"(\d+)\.(\d+)", version)
+            if name.startswith("nvidia-nccl-cu") and numbers:
+                return int(numbers[1]), int(numbers[2])
         return None

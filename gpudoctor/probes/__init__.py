@@ -104,36 +104,64 @@ class Probe(Generic[R]):
     Attributes:
         kind: the fact that it returns.
         isolated: it may hang or crash, so it runs in a forked child.
+        alone: it leaves its process changed (a driver's library is loaded), so no other
+            probe runs in the same one; implies isolated.
         timeout: seconds after which the child is given up.
         deep: it loads the machine, so it runs only with `--deep`.
         slow: why it does not run unless checks are named; empty: it is fast.
+        unless: a cheap question, asked before a child is taken: why there is nothing to look
+            at, or empty. It must neither hang nor load anything.
     """
 
-    __slots__ = ("deep", "isolated", "kind", "look", "slow", "timeout")
+    __slots__ = ("alone", "deep", "isolated", "kind", "look", "slow", "timeout", "unless")
 
     def __init__(
-        self, look: Callable[[Machine], R], isolated: bool, timeout: float, deep: bool, slow: str
+        self,
+        look: Callable[[Machine], R],
+        *,
+        isolated: bool,
+        alone: bool,
+        timeout: float,
+        deep: bool,
+        slow: str,
+        unless: Callable[[Machine], str] | None,
     ) -> None:
         self.look = look
         self.kind = _kind_of(look)
-        self.isolated = isolated
+        self.isolated = isolated or alone
+        self.alone = alone
         self.timeout = timeout
         self.deep = deep
         self.slow = slow
+        self.unless = unless
 
     def __call__(self, machine: Machine) -> R:
         return self.look(machine)
 
 
 def probe(
-    *, isolated: bool = False, timeout: float = 5.0, deep: bool = False, slow: str = ""
+    *,
+    isolated: bool = False,
+    alone: bool = False,
+    timeout: float = 5.0,
+    deep: bool = False,
+    slow: str = "",
+    unless: Callable[[Machine], str] | None = None,
 ) -> Callable[[Callable[[Machine], R]], Probe[R]]:
     """Make a probe of a function; its return annotation names the fact.
 
     Whatever touches a driver, a network mount, a resolver, another process or a foreign
     library must be isolated. An exception becomes `Absent(..., broken=True)`.
     """
-    return lambda look: Probe(look, isolated, timeout, deep, slow)
+    return lambda look: Probe(
+        look,
+        isolated=isolated,
+        alone=alone,
+        timeout=timeout,
+        deep=deep,
+        slow=slow,
+        unless=unless,
+    )
 
 
 def _kind_of(look: Callable[..., object]) -> type[Fact]:

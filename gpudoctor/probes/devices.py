@@ -5,6 +5,7 @@ import re
 from gpudoctor.facts.devices import Devices
 from gpudoctor.probes import Machine, probe
 
+AMD = "0x1002"
 _ASK_FOR_RDMA = ("NCCL_IB_HCA", "MELLANOX_VISIBLE_DEVICES", "FI_EFA_USE_DEVICE_RDMA")
 
 
@@ -14,7 +15,8 @@ def devices(machine: Machine) -> Devices:
     nvidia = [re.fullmatch(r"nvidia(\d+)", name) for name in machine.list("/dev")]
     render: list[str] = []
     if machine.exists("/dev/kfd"):
-        render = [name for name in machine.list("/dev/dri") if name.startswith("renderD")]
+        nodes = [name for name in machine.list("/dev/dri") if name.startswith("renderD")]
+        render = [name for name in nodes if _is_amd(machine, name)]
     return Devices(
         nvidia=tuple(sorted(int(match[1]) for match in nvidia if match)),
         amd_render=tuple(render),
@@ -24,3 +26,8 @@ def devices(machine: Machine) -> Devices:
             name for name in _ASK_FOR_RDMA if machine.env.get(name, "") not in ("", "void", "none")
         ),
     )
+
+
+def _is_amd(machine: Machine, name: str) -> bool:
+    """Whether a render node is AMD's; where /sys does not tell, /dev/kfd speaks for it."""
+    return machine.text(f"/sys/class/drm/{name}/device/vendor") in (AMD, None)

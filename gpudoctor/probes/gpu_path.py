@@ -17,7 +17,7 @@ from gpudoctor.facts.gpu_path import (
     KernelLog,
     PciBus,
 )
-from gpudoctor.probes import Machine, linker, pci, probe
+from gpudoctor.probes import Machine, linker, pci, probe, signs
 from gpudoctor.probes import kernel_log as log
 from gpudoctor.probes.allocation import CHOOSE, local_rank, promised
 from gpudoctor.probes.cgroup import parse_cpus
@@ -30,7 +30,6 @@ LIBNVIDIA_ML = "libnvidia-ml.so.1"
 LIBAMDHIP64 = tuple(f"libamdhip64.so{end}" for end in (".7", ".6", ".5", ""))
 ROCM_LIBAMDHIP64 = "/opt/rocm/lib/libamdhip64.so"
 ONLY_LIVE = "what a process can open and load is not known from --root"
-NO_SIGN = "no sign of {} here"
 SECONDS = 4.0  # for all device nodes together
 START = 20.0  # a driver without persistence first wakes each GPU, about 2 s each
 MODULES = "/sys/module"
@@ -162,24 +161,15 @@ def _words(error: OSError) -> str:
     return f"{errno.errorcode.get(error.errno or 0, '?')}: {error.strerror}"
 
 
-def _nvidia_is_here(machine: Machine) -> bool:
-    paths = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/proc/driver/nvidia")
-    return any(map(machine.exists, paths)) or "nvidia" in pci.vendors(machine)
-
-
-def _amd_is_here(machine: Machine) -> bool:
-    return any(map(machine.exists, ("/dev/kfd", KFD_NODES))) or "amd" in pci.vendors(machine)
-
-
 @probe(isolated=True, timeout=10.0)
 def gpu_libraries(machine: Machine) -> GpuLibraries | Absent:
     """Load the vendors' libraries by name, each where it is to be expected."""
     if not machine.live:
         return Absent(ONLY_LIVE)
-    nvidia = _nvidia_is_here(machine) or linker.in_sight(machine, (LIBCUDA, LIBNVIDIA_ML))
+    nvidia = not signs.no_nvidia(machine)
     libcuda = linker.load(LIBCUDA) if nvidia else linker.Library()
     libnvidia_ml = linker.load(LIBNVIDIA_ML) if nvidia else linker.Library()
-    amd = _amd_is_here(machine)
+    amd = signs.amd_gpu(machine)
     libamdhip64 = linker.load(*LIBAMDHIP64, ROCM_LIBAMDHIP64) if amd else linker.Library()
     return GpuLibraries(
         libcuda=libcuda.file,
@@ -194,13 +184,11 @@ def gpu_libraries(machine: Machine) -> GpuLibraries | Absent:
     )
 
 
-@probe(isolated=True, timeout=START)
+@probe(alone=True, timeout=START, unless=signs.no_nvidia)
 def cuda_init(machine: Machine) -> CudaInit | Absent:
     """Initialise NVIDIA's driver library and count its GPUs."""
     if not machine.live:
         return Absent(ONLY_LIVE)
-    if not (_nvidia_is_here(machine) or linker.in_sight(machine, [LIBCUDA])):
-        return Absent(NO_SIGN.format("an NVIDIA GPU"))
     library = linker.load(LIBCUDA)
     if library.handle is None:
         return Absent(f"CUDA's driver library cannot be loaded: {library.error}")
@@ -212,13 +200,11 @@ def cuda_init(machine: Machine) -> CudaInit | Absent:
     )
 
 
-@probe(isolated=True, timeout=START)
+@probe(alone=True, timeout=START, unless=signs.no_amd)
 def hip_init(machine: Machine) -> HipInit | Absent:
     """Initialise HIP and count its GPUs; the system's own, not the one in torch's wheel."""
     if not machine.live:
         return Absent(ONLY_LIVE)
-    if not _amd_is_here(machine):
-        return Absent(NO_SIGN.format("an AMD GPU"))
     library = linker.load(*LIBAMDHIP64, ROCM_LIBAMDHIP64)
     if library.handle is None:
         return Absent(f"no HIP library outside of Python packages: {library.error}")
@@ -228,11 +214,9 @@ def hip_init(machine: Machine) -> HipInit | Absent:
     return HipInit(code=answer.code, name=answer.name, devices=answer.devices)
 
 
-@probe(isolated=True)
+@probe(isolated=True, unless=signs.no_gpu)
 def kernel_log(machine: Machine) -> KernelLog | Absent:
     """Lines about GPUs, from /dev/kmsg or by the system call behind dmesg."""
-    if not (_nvidia_is_here(machine) or _amd_is_here(machine)):
-        return Absent(NO_SIGN.format("a GPU"))
     addresses = [gpu.bus_id for gpu in pci.gpus(machine)[0]]
     try:
         return KernelLog(source=log.KMSG, lines=log.of_gpus(log.kmsg(machine), addresses))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from gpudoctor.facts.gpus import Gpus, Nvml
-from gpudoctor.probes import Machine, linker, nvml_library, probe
+from gpudoctor.probes import Machine, linker, nvml_library, probe, signs
 from gpudoctor.probes.amd_gpus import AmdGpus, amd_gpus
 from gpudoctor.probes.nvidia_gpus import nvidia_gpus
 from gpudoctor.snapshot import Absent
@@ -14,7 +14,7 @@ ANSWER = 1.0  # kept back of it, to say what there is
 LIBRARY_NOT_FOUND = 12
 
 
-@probe(isolated=True, timeout=START)
+@probe(alone=True, timeout=START, unless=signs.no_gpu)
 def gpus(machine: Machine) -> Gpus | Absent:
     """All GPUs of both vendors, as their libraries and drivers describe them."""
     nvidia = nvidia_gpus(machine, START - ANSWER) if machine.live else Absent(ONLY_LIVE)
@@ -37,14 +37,14 @@ def together(nvidia: Gpus | Absent, amd: AmdGpus | None) -> Gpus | Absent:
     )
 
 
-@probe(isolated=True, timeout=START)
+@probe(alone=True, timeout=START, unless=signs.no_nvidia)
 def nvml(machine: Machine) -> Nvml | Absent:
     """Load NVIDIA's management library and initialise it, nothing more."""
     if not machine.live:
         return Absent(ONLY_LIVE)
     library = nvml_library.load(machine)
     if library is None:
-        return Absent(nvml_library.NOTHING_HERE)
+        return Absent(signs.no_nvidia(machine))
     if library.handle is None:
         return Nvml(code=LIBRARY_NOT_FOUND, error=library.error)
     code = library.handle.nvmlInit_v2()

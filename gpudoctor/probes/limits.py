@@ -35,14 +35,9 @@ def processes(machine: Machine) -> Processes | Absent:
     """Threads of this user, and what the whole kernel has and allows."""
     if not machine.live:
         return Absent("processes are counted where they run: not known from --root")
-    try:
-        import psutil
-    except Exception as error:  # a broken installation may raise anything
-        reason = f"psutil cannot be imported: {type(error).__name__}: {error}"
-        return Absent(reason, broken=True)
     files_used, files_max = parse_files(machine.text("/proc/sys/fs/file-nr") or "")
     return Processes(
-        own_threads=sum(_threads(pid, os.getuid()) for pid in psutil.pids()),
+        own_threads=sum(_threads(p, os.getuid()) for p in os.listdir("/proc") if p.isdigit()),
         all_threads=parse_threads(machine.read("/proc/loadavg")),
         threads_max=machine.number("/proc/sys/kernel/threads-max"),
         pid_max=machine.number("/proc/sys/kernel/pid_max"),
@@ -51,9 +46,9 @@ def processes(machine: Machine) -> Processes | Absent:
     )
 
 
-def _threads(pid: int, uid: int) -> int:
-    # One stat(2), whose link count is 2 + threads: psutil.Process needs 20 times as long, and
-    # a large node has thousands of processes.
+def _threads(pid: str, uid: int) -> int:
+    # One stat(2), whose link count is 2 + threads: psutil needs 20 times as long, and a large
+    # node has thousands of processes.
     with contextlib.suppress(OSError):  # it is gone meanwhile, or hidden
         tasks = os.stat(f"/proc/{pid}/task")
         if tasks.st_uid == uid:

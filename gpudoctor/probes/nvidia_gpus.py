@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from gpudoctor.facts.gpus import Gpus, Pair
-from gpudoctor.probes import Machine, nvml_library
+from gpudoctor.probes import Machine, nvml_library, signs
 from gpudoctor.probes import nvml_values as values
 from gpudoctor.probes.in_time import in_time
 from gpudoctor.snapshot import Absent
@@ -29,9 +29,9 @@ def nvidia_gpus(machine: Machine, seconds: float) -> Gpus | Absent:
     until = time.monotonic() + seconds
     library = nvml_library.load(machine)
     if library is None:
-        return Absent(nvml_library.NOTHING_HERE)
+        return Absent(signs.no_nvidia(machine))
     if library.handle is None:
-        return Absent(library.error, broken=nvml_library.is_expected(machine))
+        return Absent(f"NVML cannot be loaded: {library.error}")
     # Some 30 ms that machines without the library do not pay.
     import pynvml as nvml
 
@@ -41,8 +41,7 @@ def nvidia_gpus(machine: Machine, seconds: float) -> Gpus | Absent:
         nvml.nvmlInit()
         count = nvml.nvmlDeviceGetCount()
     except nvml.NVMLError as error:
-        broken = nvml_library.is_expected(machine)
-        return Absent(f"NVML does not start: {nvml_library.name_of(error.value)}", broken)
+        return Absent(f"NVML does not start: {nvml_library.name_of(error.value)}")
     # Before anything can hang: one call that does may keep a lock that all others need.
     driver = _answer(nvml, nvml.nvmlSystemGetDriverVersion) or ""
     cuda = _answer(nvml, nvml.nvmlSystemGetCudaDriverVersion_v2)

@@ -3,10 +3,9 @@
 import functools
 
 from gpudoctor.data import table
-from gpudoctor.probes import Machine, linker, pci
+from gpudoctor.probes import Machine, linker, signs
 
 FILE = "libnvidia-ml.so.1"
-NOTHING_HERE = "no NVIDIA GPU and no NVIDIA driver is here"
 
 
 def load(machine: Machine) -> linker.Library | None:
@@ -14,16 +13,7 @@ def load(machine: Machine) -> linker.Library | None:
 
     It may hang or crash: only for isolated probes.
     """
-    if not (is_expected(machine) or linker.in_sight(machine, [FILE])):
-        return None
-    return linker.load(FILE)
-
-
-def is_expected(machine: Machine) -> bool:
-    """Whether anything speaks of an NVIDIA GPU: a device node, or the PCI bus."""
-    return any(name.startswith("nvidia") for name in machine.list("/dev")) or (
-        "nvidia" in pci.vendors(machine)
-    )
+    return None if signs.no_nvidia(machine) else linker.load(FILE)
 
 
 def name_of(code: int) -> str:

@@ -1,5 +1,6 @@
 """GPUs on the PCI bus as sysfs shows them: no driver, library or device node is touched."""
 
+import functools
 import os
 import re
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ WIDTHS = (1, 2, 4, 8, 12, 16, 32)  # a device that does not answer shows 0, 63 o
 _ADDRESS = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 
 
+@functools.cache
 def vendors(machine: Machine) -> set[str]:
     """Whose GPUs are on the bus."""
     return {vendor for _, vendor, kind in _theirs(machine) if kind in GPU_CLASSES[vendor]}

@@ -11,7 +11,7 @@ import msgspec
 from gpudoctor.facts.job_python import JobPython
 from gpudoctor.facts.pytorch import TorchBuild, TorchRun
 from gpudoctor.probes import Machine, probe
-from gpudoctor.probes.job_python import _site_packages, job_python
+from gpudoctor.probes.job_python import job_python, site_packages
 from gpudoctor.snapshot import Absent
 
 SCRIPT = os.path.join(os.path.dirname(__file__), "foreign", "torch_run.py")
@@ -32,7 +32,7 @@ def torch_build(machine: Machine) -> TorchBuild | Absent:
     python = job_python(machine)
     if isinstance(python, Absent):
         return python
-    for folder in _site_packages(machine, python.path)[1]:
+    for folder in site_packages(machine, python.path)[1]:
         text = machine.text(f"{folder}/torch/version.py")
         if text is not None or machine.exists(f"{folder}/torch/__init__.py"):
             return _described(machine, folder, text or "", python)

@@ -168,13 +168,22 @@ def _absolute(machine: Machine, path: str) -> str:
 
 
 def _look(places: list[Place], table: list[Mount]) -> list[Place]:
-    """The places, each with what was seen of it."""
-    answers = in_time([functools.partial(_seen, place, table) for place in places], SECONDS)
+    """The places, each with what was seen of it; those of one file system in one go."""
+    groups: dict[str, list[Place]] = {}
+    for place in places:
+        mount = mount_of(table, place.path)
+        groups.setdefault(mount.target if mount else "", []).append(place)
+    questions = [functools.partial(_all_seen, group, table) for group in groups.values()]
     late = f"ETIMEDOUT: no answer in {SECONDS:g} s"
-    return [
-        answer or replace(place, write_error=late)
-        for place, answer in zip(places, answers, strict=True)
-    ]
+    seen: dict[Place, Place] = {}
+    for group, answer in zip(groups.values(), in_time(questions, SECONDS), strict=True):
+        found = answer or [replace(place, write_error=late) for place in group]
+        seen.update(zip(group, found, strict=True))
+    return [seen[place] for place in places]
+
+
+def _all_seen(places: list[Place], table: list[Mount]) -> list[Place]:
+    return [_seen(place, table) for place in places]
 
 
 def _seen(place: Place, table: list[Mount]) -> Place:
@@ -198,7 +207,7 @@ def _seen(place: Place, table: list[Mount]) -> Place:
         inodes=found.f_files or None,
         inodes_free=found.f_favail if found.f_files else None,
         filesystem=mount.filesystem if mount else "",
-        mount=mount.target if mount else "",
+        mount=mount.target if mount else nearest,  # in a chroot the root is not listed
         noexec=bool(found.f_flag & os.ST_NOEXEC),
     )
 

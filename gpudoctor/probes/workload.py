@@ -17,6 +17,8 @@ _LOCAL_RANKS: Mapping[str, Callable[[str], int]] = {
     "LOCAL_WORLD_SIZE": int,  # torchrun
     "OMPI_COMM_WORLD_LOCAL_SIZE": int,  # Open MPI
     "MPI_LOCALNRANKS": int,  # Intel MPI, MPICH
+    "MV2_COMM_WORLD_LOCAL_SIZE": int,  # MVAPICH2
+    "PET_NPROC_PER_NODE": int,  # Kubeflow's name for torchrun's --nproc-per-node; or "auto"
     "SLURM_STEP_TASKS_PER_NODE": _count,
     "SLURM_NTASKS_PER_NODE": _count,
 }
@@ -27,6 +29,13 @@ _NODES: Mapping[str, Callable[[str], int]] = {
     "SLURM_NNODES": int,
     "PET_NNODES": int,  # Kubeflow's name for torchrun's --nnodes
 }
+_VISIBLE = (
+    "CUDA_VISIBLE_DEVICES",  # the only one that NVIDIA knows
+    "HIP_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+    "GPU_DEVICE_ORDINAL",
+)
+_NONE = ("", "none", "void", "nodevfiles")  # the last is Slurm's word for no GPU
 
 
 @probe()
@@ -54,9 +63,12 @@ def _slurm_says_one(job: Workload) -> bool:
 
 
 def _visible_gpus(machine: Machine) -> int:
-    count = devices(machine).gpus
-    for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
+    """GPUs that the runtimes count: from the list they are given, up to the first invalid one."""
+    found = devices(machine)
+    count = found.gpus
+    for name in _VISIBLE[:1] if found.nvidia else _VISIBLE:
         if name in machine.env:
-            listed = [part for part in machine.env[name].split(",") if part.strip()]
-            count = min(count, len(listed))
+            listed = [part.strip().lower() for part in machine.env[name].split(",")]
+            invalid = [i for i, part in enumerate(listed) if part.startswith("-") or part in _NONE]
+            count = min(count, invalid[0] if invalid else len(listed))
     return count

@@ -9,7 +9,6 @@ import threading
 import pytest
 
 from gpudoctor import Absent, Limit, Limits, Machine, Processes
-from gpudoctor.collect import collect
 from gpudoctor.probes.limits import limits, parse_files, parse_threads, processes
 
 SHOW = """
@@ -66,19 +65,6 @@ def test_counts_threads_of_this_user():
     assert found.own_threads >= 9
     assert found.all_threads >= 9
     assert found.pid_max is None or found.pid_max > os.getpid()
-
-
-@pytest.mark.parametrize("broken", ["raise KeyError('x')", "raise SystemError", "import nowhere"])
-def test_a_broken_psutil_is_said(broken, tmp_path, monkeypatch):
-    (tmp_path / "psutil.py").write_text(broken)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "psutil", raising=False)
-
-    found = collect([processes], Machine()).facts["processes"]
-
-    assert isinstance(found, Absent)
-    assert found.broken
-    assert "psutil cannot be imported" in found.absent
 
 
 def test_a_tree_has_no_limits_and_no_processes(tmp_path):

@@ -1,0 +1,56 @@
+"""What may leave the machine: variables that may be told, and secrets cut from any text."""
+
+import functools
+import re
+
+from gpudoctor.variables import known
+
+VALUE_LIMIT = 4096  # characters of one variable's value
+CUT = "***"
+
+# Together in one pattern each: what stays before the secret is group 1.
+_SECRETS = (
+    r"(\b[a-z][a-z0-9+.-]*://)[^/\s\"']*(?=@)",  # https://user:password@host
+    r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{16,}",
+    # password=..., "api_key": "...", but not MAX_TOKENS=2048 or secretName: x
+    r"((?:passw(?:or)?d|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?)"
+    r"(?![a-z])[\w-]*[\"']?\s*[=:]\s*)(?:\"[^\"]*\"|'[^']*'|[^\s,;&\"']+)",
+    r"(--?[\w-]*(?:password|secret|token|api-key)\s+)[^\s-]\S*",
+    r"([?&](?:sig|signature|key|x-(?:amz|goog)-(?:signature|credential|security-token))=)[^&\s]+",
+    r"()\b(?:hf_|sk-|gh[opsur]_|github_pat_|glpat-|xox[abprs]-|nvapi-|AKIA|ASIA|AIza)[\w-]{16,}",
+    r"()\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*",  # JSON Web Token
+    r"()-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)",
+)
+
+
+def may_tell(name: str) -> bool:
+    """Whether the value of an environment variable may be collected."""
+    return name in known()
+
+
+def value_of(text: str) -> str:
+    """A variable's value as it may be told: without secrets, valid as UTF-8, not too long."""
+    text = cut_secrets(text).encode("utf-8", "replace").decode()
+    return text if len(text) <= VALUE_LIMIT else f"{text[:VALUE_LIMIT]}..."
+
+
+# Without one of these there is no secret in a text, and no need to compile the patterns.
+_HINTS = (
+    *("://", "bearer", "basic", "passw", "secret", "token", "key", "credential", "sig"),
+    *("hf_", "sk-", "gh", "glpat-", "xox", "nvapi-", "akia", "asia", "aiza", "eyj", "-----"),
+)
+
+
+def cut_secrets(text: str) -> str:
+    """The text with what looks like a secret replaced by ***."""
+    lower = text.lower()
+    if not any(hint in lower for hint in _HINTS):
+        return text
+    for pattern in _patterns():
+        text = pattern.sub(rf"\1{CUT}", text)
+    return text
+
+
+@functools.cache
+def _patterns() -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(pattern, re.IGNORECASE | re.DOTALL) for pattern in _SECRETS)

@@ -1,0 +1,175 @@
+"""The lab: real containers, mount namespaces and cgroups. Nothing of it outlives the tests."""
+
+import contextlib
+import os
+import resource
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+
+from gpudoctor.report import Report
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Examine = Callable[..., Report]
+
+INSIDE = "/opt/gpudoctor"  # where containers find the installed wheel
+
+
+@pytest.fixture(scope="session")
+def podman(public, installed, require) -> Iterator[Run]:
+    """`podman(flags, command)` runs a command in a new container and waits for it.
+
+    The image is this machine's own tree under an overlay; the wheel is at /opt/gpudoctor.
+    """
+    require(os.geteuid() == 0, "containers in the lab need root")
+    require(shutil.which("podman") and shutil.which("runc"), "podman and runc are not installed")
+    folder = public / "podman"
+    folder.mkdir()
+    (folder / "containers.conf").write_text(
+        '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\nruntime = "runc"\n'
+    )
+    (folder / "storage.conf").write_text(
+        f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/images"\nrunroot = "{folder}/run"\n'
+    )
+    env = {
+        **os.environ,
+        "CONTAINERS_CONF": f"{folder}/containers.conf",
+        "CONTAINERS_STORAGE_CONF": f"{folder}/storage.conf",
+    }
+    group = f"/gpudoctor-{folder.parent.name}"
+    base = ["podman", "--log-level=error", "run", "--rm", f"--cgroup-parent={group}"]
+    base += ["--network=none", f"--volume={installed}:{INSIDE}:ro"]
+    # Podman asks for more by itself, which a root without CAP_SYS_RESOURCE may not have.
+    base += [f"--ulimit=nofile={_at_most(resource.RLIMIT_NOFILE, 1 << 20)}"]
+    base += [f"--ulimit=nproc={_at_most(resource.RLIMIT_NPROC, 1 << 15)}"]
+
+    def run(
+        flags: Sequence[str], command: Sequence[str], **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        words = [*base, *flags, "--rootfs", "/:O", *command]
+        options = {"capture_output": True, "text": True, "timeout": 60, "env": env, **options}
+        return subprocess.run(words, **options)
+
+    tried = run([], ["true"])
+    require(tried.returncode == 0, f"podman cannot run containers here: {tried.stderr.strip()}")
+    yield run
+    for left in Path("/sys/fs/cgroup").glob(f"**{group}"):
+        with contextlib.suppress(OSError):
+            left.rmdir()
+
+
+def _at_most(number: int, wanted: int) -> int:
+    hard = resource.getrlimit(number)[1]
+    return wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+
+
+@pytest.fixture(scope="session")
+def examine_in_podman(podman) -> Examine:
+    """`examine_in_podman(flags, *args)`: the report of `gpudoctor check` in a new container.
+
+    `before` is a shell script that runs in the container first.
+    """
+
+    def examine(flags: Sequence[str], *args: str, before: str = "") -> Report:
+        shell = ["sh", "-c", f'{before}\nexec "$@"', "sh"] if before else []
+        check = [f"{INSIDE}/bin/python", "-m", "gpudoctor", "check", "-f", "json", *args]
+        return _report(podman(flags, [*shell, *check]))
+
+    return examine
+
+
+@pytest.fixture(scope="session")
+def examine(gpudoctor) -> Examine:
+    """`examine(*args, under=COMMAND)`: the report of `gpudoctor check` on this machine."""
+    own = gpudoctor
+
+    def examine(
+        *args: str, under: Sequence[str] = (), gpudoctor: str = own, **options: Any
+    ) -> Report:
+        command = [*under, gpudoctor, "check", "-f", "json", *args]
+        options = {"capture_output": True, "text": True, "timeout": 60, **options}
+        return _report(subprocess.run(command, **options))
+
+    return examine
+
+
+def _report(ended: subprocess.CompletedProcess[str]) -> Report:
+    assert ended.stdout, f"exit code {ended.returncode}: {ended.stderr}"
+    report = msgspec.json.decode(ended.stdout, type=Report)
+
+    assert ended.returncode == report.exit_code
+    return report
+
+
+@pytest.fixture(scope="session")
+def in_mounts(require) -> Run:
+    """`in_mounts(script, command)` runs a command where a script has changed what is mounted."""
+    unshare = ["unshare", "--mount", "--propagation", "private"]
+    if os.geteuid() != 0:
+        unshare.append("--map-root-user")
+    tried = subprocess.run([*unshare, "true"], capture_output=True, text=True)
+    require(tried.returncode == 0, f"no mount namespace to be had: {tried.stderr.strip()}")
+
+    def run(
+        script: str, command: Sequence[str], **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        words = [*unshare, "sh", "-c", f'set -e\n{script}\nexec "$@"', "sh", *command]
+        options = {"capture_output": True, "text": True, "timeout": 60, **options}
+        return subprocess.run(words, **options)
+
+    return run
+
+
+class Cgroup:
+    """A cgroup of the test's own, with one limit, in the words of version 1 or 2."""
+
+    FILES: ClassVar = {
+        "memory": ("memory.limit_in_bytes", "memory.max"),
+        "pids": ("pids.max", "pids.max"),
+        "cpu": ("cpu.cfs_quota_us", "cpu.max"),
+        "cpuset": ("cpuset.cpus", "cpuset.cpus"),
+    }
+
+    def __init__(self, controller: str, limit: str, above: "Cgroup | None" = None) -> None:
+        version = 2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1
+        top = Path("/sys/fs/cgroup", controller if version == 1 else "")
+        parent = above.path if above else top
+        if version == 2:
+            (parent / "cgroup.subtree_control").write_text(f"+{controller}")
+        self.path: Path = Path(tempfile.mkdtemp(prefix="gpudoctor-", dir=parent))
+        self._file = self.path / self.FILES[controller][version - 1]
+        if controller == "cpuset" and version == 1:
+            (self.path / "cpuset.mems").write_text((top / "cpuset.mems").read_text())
+        self.limit(limit)
+
+    def limit(self, limit: str) -> None:
+        self._file.write_text(limit)
+
+    @property
+    def enter(self) -> list[str]:
+        """The words before a command that make it run in here."""
+        return ["sh", "-c", f'echo $$ >{self.path}/cgroup.procs && exec "$@"', "sh"]
+
+
+@pytest.fixture
+def cgroup(require) -> Iterator[Callable[..., Cgroup]]:
+    """`cgroup(controller, limit, above)` makes a cgroup that goes with the test."""
+    require(os.geteuid() == 0, "making a cgroup needs root")
+    made: list[Cgroup] = []
+
+    def make(controller: str, limit: str, above: Cgroup | None = None) -> Cgroup:
+        try:
+            made.append(Cgroup(controller, limit, above))
+        except OSError as error:
+            require(False, f"no {controller} cgroup can be made here: {error}")
+        return made[-1]
+
+    yield make
+    for group in reversed(made):
+        group.path.rmdir()
