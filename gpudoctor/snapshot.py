@@ -60,14 +60,14 @@ class BadFacts(ValueError):
     """A facts file that cannot be used; the message says where and why."""
 
 
-class _Document(Struct):
-    schema: str
-    nodes: list["_Node"]
-
-
 class _Node(Struct):
     name: str
     facts: dict[str, Any] = {}
+
+
+class _Document(Struct):
+    schema: str
+    nodes: list[_Node]
 
 
 def builtin_kinds() -> list[type[Fact]]:

@@ -115,9 +115,10 @@ def _page(verbosity: int) -> Page:
 
 def _columns(stream: TextIO) -> int:
     try:  # not by shutil, whose import costs 3 ms
-        return int(os.environ.get("COLUMNS", 0)) or os.get_terminal_size(stream.fileno()).columns
+        told = int(os.environ.get("COLUMNS", 0)) or os.get_terminal_size(stream.fileno()).columns
     except (OSError, ValueError):
-        return 80
+        told = 0
+    return max(told, 40) if told else 80  # a serial console may say 0
 
 
 def _wants_color(terminal: bool) -> bool:

@@ -42,8 +42,7 @@ def podman(public, installed, require) -> Iterator[Run]:
         "CONTAINERS_CONF": f"{folder}/containers.conf",
         "CONTAINERS_STORAGE_CONF": f"{folder}/storage.conf",
     }
-    group = f"/gpudoctor-{folder.parent.name}"
-    base = ["podman", "--log-level=error", "run", "--rm", f"--cgroup-parent={group}"]
+    base = ["podman", "--log-level=error", "run", "--rm", f"--cgroup-parent=/{public.name}"]
     base += ["--network=none", f"--volume={installed}:{INSIDE}:ro"]
     # Podman asks for more by itself, which a root without CAP_SYS_RESOURCE may not have.
     base += [f"--ulimit=nofile={_at_most(resource.RLIMIT_NOFILE, 1 << 20)}"]
@@ -59,9 +58,10 @@ def podman(public, installed, require) -> Iterator[Run]:
     tried = run([], ["true"])
     require(tried.returncode == 0, f"podman cannot run containers here: {tried.stderr.strip()}")
     yield run
-    for left in Path("/sys/fs/cgroup").glob(f"**{group}"):
-        with contextlib.suppress(OSError):
-            left.rmdir()
+    for left in Path("/sys/fs/cgroup").rglob(public.name):
+        for group in (*left.glob("*/"), left):
+            with contextlib.suppress(OSError):
+                group.rmdir()
 
 
 def _at_most(number: int, wanted: int) -> int:

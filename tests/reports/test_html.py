@@ -34,7 +34,7 @@ class Document(HTMLParser):
 
     def handle_data(self, data):
         tag = self.tags[-1][0] if self.tags else ""
-        if self.cdata_elem:
+        if self.cdata_elem in ("style", "script"):
             self.raw.append((tag, data))
         else:
             self.text += data
