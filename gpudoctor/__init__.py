@@ -4,18 +4,6 @@ This is the public API: all that a check or a plug-in may import.
 """
 
 from gpudoctor.check import Check, check
-from gpudoctor.cuda_compat import (
-    Wheel,
-    bad_nccl,
-    code_for,
-    nccl_of_wheel,
-    newest_cuda,
-    oldest_driver,
-    runs,
-    version_of,
-    wheel_archs,
-    wheel_for,
-)
 from gpudoctor.facts.cgroup import Cgroup
 from gpudoctor.facts.clock import Clock
 from gpudoctor.facts.container import Clue, Container, Privileges, Syscalls
@@ -56,7 +44,6 @@ from gpudoctor.finding import (
     unknown,
     warn,
 )
-from gpudoctor.gpu_models import GpuModel, gpu_model
 from gpudoctor.launch.settings import (
     Capability,
     Cpus,
@@ -77,9 +64,7 @@ from gpudoctor.launch.settings import (
     ShmSize,
     Stack,
 )
-from gpudoctor.per_gpu import NO_GPU, Trouble, of_vendor, reset, unread, which, worst
 from gpudoctor.probes import Machine, Probe, probe
-from gpudoctor.selection import Selection, hip_variable, select, vendor_of
 from gpudoctor.sizing import FileNeed, ShmNeed, ThreadNeed, file_need, shm_need, thread_need
 from gpudoctor.snapshot import Absent, Fact, Snapshot
 from gpudoctor.units import GIB, KIB, MIB, count_of, parse_size, power_of_two, size
@@ -90,7 +75,6 @@ __all__ = [
     "GIB",
     "KIB",
     "MIB",
-    "NO_GPU",
     "Absent",
     "Allocation",
     "Basis",
@@ -116,7 +100,6 @@ __all__ = [
     "Gpu",
     "GpuDevices",
     "GpuLibraries",
-    "GpuModel",
     "GpuProcess",
     "Gpus",
     "Group",
@@ -150,7 +133,6 @@ __all__ = [
     "Processes",
     "RdmaDevices",
     "Rung",
-    "Selection",
     "Setting",
     "Shm",
     "ShmFile",
@@ -168,40 +150,20 @@ __all__ = [
     "TorchBuild",
     "TorchDevice",
     "TorchRun",
-    "Trouble",
     "User",
-    "Wheel",
     "Workload",
-    "bad_nccl",
     "check",
-    "code_for",
     "count_of",
     "fail",
     "file_need",
-    "gpu_model",
-    "hip_variable",
-    "nccl_of_wheel",
-    "newest_cuda",
-    "of_vendor",
     "ok",
-    "oldest_driver",
     "parse_size",
     "power_of_two",
     "probe",
-    "reset",
-    "runs",
-    "select",
     "shm_need",
     "size",
     "skip",
     "thread_need",
     "unknown",
-    "unread",
-    "vendor_of",
-    "version_of",
     "warn",
-    "wheel_archs",
-    "wheel_for",
-    "which",
-    "worst",
 ]

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
+from gpudoctor.facts.expectations import STATED
 from gpudoctor.units import parse_size
 
 T = TypeVar("T")
@@ -50,6 +51,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rena
     python: str | None = None
     output: tuple[str, ...] = ()
     workload: Mapping[str, int | str] = {}
+    expect: Mapping[str, int] = {}
     ignore: tuple[Ignore, ...] = ()
     path: str = ""  # where it was read from; not a key of the file
 
@@ -87,6 +89,9 @@ def load(path: str | None = None) -> Config:
     config = _convert({**data, "path": found}, Config, found)
     here = os.path.dirname(os.path.abspath(found))
     workload = _workload(config.workload, found)
+    for key in config.expect:
+        if key not in STATED:
+            raise BadConfig(f"{found}: expect has no {key!r}; it has: {', '.join(STATED)}")
     return msgspec.structs.replace(
         config,
         workload=workload,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from gpudoctor.facts.gpus import Gpu, Gpus
+from gpudoctor.facts.gpus import Gpu
 from gpudoctor.finding import Basis, Finding, Fix, Status, fail, skip, unknown, warn
 from gpudoctor.units import count_of
 
@@ -56,16 +56,16 @@ def unread(gpus: Iterable[Gpu], *fields: str) -> Finding | None:
     return None
 
 
+def address(gpu: Gpu) -> str:
+    """What the vendor's tool calls a GPU: its numbers may be in another order than HIP's."""
+    return gpu.bus_id or str(gpu.index)
+
+
 def reset(gpu: Gpu) -> str:
     """The command that resets a GPU which nobody uses."""
     if gpu.vendor == "amd":
-        return f"sudo amd-smi reset --gpureset --gpu {gpu.index}"
-    return f"sudo nvidia-smi --gpu-reset -i {gpu.bus_id or gpu.index}"
-
-
-def of_vendor(gpus: Gpus, vendor: str) -> tuple[Gpu, ...]:
-    """The GPUs of one vendor that answer."""
-    return tuple(gpu for gpu in gpus.alive if gpu.vendor == vendor)
+        return f"sudo amd-smi reset --gpureset --gpu {address(gpu)}"
+    return f"sudo nvidia-smi --gpu-reset -i {address(gpu)}"
 
 
 def _summary(troubles: Sequence[Trouble]) -> str:

@@ -14,6 +14,8 @@ from gpudoctor.check import Check
 from gpudoctor.collect import Collected, collect
 from gpudoctor.config import DEFAULT, Config, Profile
 from gpudoctor.facts.container import Container
+from gpudoctor.facts.expectations import Expectations
+from gpudoctor.facts.gpus import Gpus
 from gpudoctor.facts.job_python import JobPython
 from gpudoctor.facts.system import System
 from gpudoctor.facts.user import User
@@ -41,6 +43,7 @@ class Request(Struct, frozen=True, kw_only=True):
     config: Config = Config()
     profile: Profile = Profile(about="", name=DEFAULT)
     workload: Mapping[str, int | str] = {}  # as told on the command line
+    expect: Mapping[str, int] = {}  # likewise
     told_by: str = "the command line"
     deadline: float = 30.0
     deep: bool = False
@@ -166,7 +169,15 @@ def _with_demands(request: Request, snapshot: Snapshot) -> Snapshot:
         job = Workload()
     job = job.told(request.profile.workload, f"profile {request.profile.name}")
     job = job.told(request.config.workload, request.config.path)
-    return snapshot.replace(job.told(request.workload, request.told_by))
+    facts: list[Fact] = [job.told(request.workload, request.told_by)]
+    if request.expect or request.config.expect:
+        by = "--expect" if request.expect else request.config.path
+        stated = {**request.config.expect, **request.expect}
+        facts.append(Expectations(told_by=by, **stated))
+        if stated.get("gpus") == 0:
+            none = Absent(f"no GPU is expected here ({by})")
+            snapshot = Snapshot(snapshot.name, {**snapshot.facts, name_of(Gpus): none})
+    return snapshot.replace(*facts)
 
 
 def _view(snapshot: Snapshot) -> tuple[str, ...]:

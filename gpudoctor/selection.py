@@ -1,11 +1,15 @@
 """Which GPUs the variables of CUDA and ROCm leave to a job."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from msgspec import Struct
 
+from gpudoctor.facts.gpu_path import PciGpu
 from gpudoctor.facts.gpus import Gpu
+
+G = TypeVar("G", Gpu, PciGpu)
 
 
 class Selection(Struct, frozen=True, kw_only=True):
@@ -37,7 +41,7 @@ def select(gpus: Sequence[Gpu], visible: Mapping[str, str]) -> Selection:
     there for the display.
     """
     vendor = vendor_of(gpus)
-    among = tuple(gpu for gpu in gpus if gpu.vendor == vendor)
+    among = of_vendor(gpus, vendor)
     return _amd(among, visible) if vendor == "amd" else _nvidia(among, visible)
 
 
@@ -47,6 +51,11 @@ def vendor_of(gpus: Sequence[Gpu]) -> str:
     for gpu in [gpu for gpu in gpus if not gpu.integrated] or gpus:
         memory[gpu.vendor] = memory.get(gpu.vendor, 0) + (gpu.memory_bytes or 0)
     return max(memory, key=lambda vendor: (memory[vendor], vendor), default="")
+
+
+def of_vendor(gpus: Iterable[G], vendor: str) -> tuple[G, ...]:
+    """Those of one vendor."""
+    return tuple(gpu for gpu in gpus if gpu.vendor == vendor)
 
 
 def _nvidia(among: tuple[Gpu, ...], visible: Mapping[str, str]) -> Selection:

@@ -20,6 +20,8 @@ MOST_FIX = 5  # lines of one finding's fix; a longer one stands only in the merg
 MOST_REASONS = 10  # lines of "not checked"; all with -v
 MOST_NAME = 24  # columns of a topic or node in the overview
 MARK_WIDTH = len("? ERROR")
+STOPS = "<-- stops here"
+RUNG_WIDTH = len("✗ FAIL")
 
 
 def render(report: Report, page: Page) -> str:
@@ -142,13 +144,16 @@ def _on(sheet: Sheet, nodes: Sequence[str], report: Report) -> None:
 def _ladder(sheet: Sheet, result: Result) -> None:
     """How far it got, layer by layer, and where it stops."""
     wide = max((columns(sheet.words(rung.name)) for rung in result.ladder), default=0)
-    stopped = False
+    stop = next((rung for rung in result.ladder if rung.status is Status.FAIL), None)
     for rung in result.ladder:
-        mark = wording.MARK[rung.status] if sheet.page.unicode else f"[{rung.status.value}]"
-        here = "" if stopped or rung.status is not Status.FAIL else "   <-- stops here"
-        stopped = stopped or bool(here)
+        mark, style = _mark(sheet, rung.status)
         name = sheet.words(rung.name)
-        sheet.say(f"{mark} {name}{' ' * (wide - columns(name))}  {rung.detail}{here}", indent=4)
+        gap = " " * (RUNG_WIDTH - columns(mark))
+        start = f"{gap} {name}{' ' * (wide - columns(name))}  "
+        room = sheet.page.width - 4 - columns(mark + start) - columns(STOPS) - 2
+        detail = cut(sheet.words(rung.detail), max(room, 8))
+        here = (STOPS, BOLD) if rung is stop else ("", "")
+        sheet.line(("    ", ""), (mark, style), (start + detail, ""), right=here)
 
 
 def _evidence(sheet: Sheet, result: Result) -> None:

@@ -231,6 +231,20 @@ def test_facts_can_be_judged_elsewhere(tmp_path):
     assert node["results"][0]["summary"].startswith("64 MiB")
 
 
+@pytest.mark.parametrize(
+    ("given", "code"), [("gpus=0", 0), ("gpus=x", 2), ("cats=1", 2), ("gpus", 2)]
+)
+def test_expectations(given, code, tmp_path):
+    facts = tmp_path / "facts.json"
+    nothing = {"expectations": {}, "pci_bus": {}, "kernel_driver": {}}
+    nodes = [{"name": "n", "facts": nothing}]
+    facts.write_text(json.dumps({"schema": "gpudoctor.facts/1", "nodes": nodes}))
+
+    done = run("check", "gpu-visible", "--facts", str(facts), "--expect", given)
+
+    assert done.returncode == code, done.stdout + done.stderr
+
+
 def test_checkpoint_directory_is_looked_at(tmp_path):
     done = run("check", "storage-space", "--checkpoint-dir", str(tmp_path), "-f", "json")
 

@@ -28,6 +28,8 @@ def test_everything_that_a_file_may_say(tmp_path):
             [workload]
             workers = 8
             batch-bytes = "37MiB"
+            [expect]
+            gpus = 8
             [[ignore]]
             check = "storage-space"
             reason = "scratch is always full, INFRA-311"
@@ -44,6 +46,7 @@ def test_everything_that_a_file_may_say(tmp_path):
     )
     assert found.checks == (str(tmp_path / "ours"),)
     assert found.workload == {"workers": 8, "batch_bytes": 37 << 20}
+    assert found.expect == {"gpus": 8}
     assert found.ignore[0].expires == datetime.date(2027, 1, 31)
 
 
@@ -55,6 +58,7 @@ def test_everything_that_a_file_may_say(tmp_path):
         ("strict = 'yes'", "Expected `bool`, got `str` - at `$.strict`"),
         ("[[ignore]]\ncheck = 'a'", "missing required field `reason`"),
         ("[workload]\nwrokers = 1", "workload has no 'wrokers'"),
+        ("[expect]\ncats = 1", "expect has no 'cats'; it has: gpus"),
         ("[workload]\nbatch-bytes = 'big'", "workload.batch-bytes: 'big' is not a size"),
     ],
 )

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from gpudoctor import data, gpu_model
+from gpudoctor import data
+from gpudoctor.gpu_models import gpu_model
 
 MODELS = data.table("gpu_models")
 XIDS = data.table("xid")

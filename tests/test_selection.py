@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpudoctor import select
+from gpudoctor.selection import select
 from tests.gpu_machines import HGX, INSTINCT, SLICED
 from tests.gpu_way import HEALTHY, full
 

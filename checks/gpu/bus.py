@@ -1,7 +1,6 @@
 """GPUs on the bus: the width of their link, its errors, and where they stand."""
 
 from gpudoctor import (
-    NO_GPU,
     Finding,
     Fix,
     Gpu,
@@ -9,17 +8,14 @@ from gpudoctor import (
     PciBus,
     PciGpu,
     Status,
-    Trouble,
     check,
     count_of,
-    gpu_model,
     ok,
     skip,
-    unread,
     warn,
-    which,
-    worst,
 )
+from gpudoctor.gpu_models import gpu_model
+from gpudoctor.per_gpu import NO_GPU, Trouble, unread, which, worst
 
 NARROW = 4  # times narrower than it could be: x4 of x16; less is slow, this is broken
 BUSY = 50  # per cent; below, a GPU lowers its link's generation to save power

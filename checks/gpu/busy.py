@@ -3,7 +3,6 @@
 import re
 
 from gpudoctor import (
-    NO_GPU,
     Allocation,
     Container,
     Finding,
@@ -11,16 +10,15 @@ from gpudoctor import (
     GpuProcess,
     Gpus,
     Status,
-    Trouble,
     check,
-    gpu_model,
     ok,
-    select,
     size,
     skip,
-    unread,
-    worst,
+    stops,
 )
+from gpudoctor.gpu_models import gpu_model
+from gpudoctor.per_gpu import NO_GPU, Trouble, unread, worst
+from gpudoctor.selection import select
 
 HELD_BYTES = 2 << 30  # Primus's preflight; drivers and monitors hold less
 HELD_SHARE = 0.1
@@ -93,6 +91,4 @@ def _process(process: GpuProcess) -> str:
 
 
 def _is_apart(container: Container | None) -> bool:
-    if container is None or container.runtime == "none":
-        return False
-    return container.pid_private is not False
+    return container is not None and stops.is_inside(container) and container.pid_private is not False

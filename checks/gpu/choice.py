@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from gpudoctor import (
-    NO_GPU,
     Allocation,
     Container,
     CudaInit,
@@ -19,21 +18,19 @@ from gpudoctor import (
     HipInit,
     PciBus,
     PciGpu,
-    Selection,
     Setting,
     Workload,
     check,
     count_of,
     fail,
-    hip_variable,
     ok,
-    select,
     size,
     skip,
     stops,
     warn,
-    which,
 )
+from gpudoctor.per_gpu import NO_GPU, which
+from gpudoctor.selection import Selection, hip_variable, select
 
 DUPLICATE = [
     r"Duplicate GPU detected",

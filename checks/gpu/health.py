@@ -2,27 +2,14 @@
 
 import re
 
-from gpudoctor import (
-    NO_GPU,
-    Finding,
-    Gpu,
-    Gpus,
-    Status,
-    Trouble,
-    check,
-    count_of,
-    gpu_model,
-    ok,
-    reset,
-    skip,
-    unknown,
-    unread,
-    which,
-    worst,
-)
+from gpudoctor import Finding, Gpu, Gpus, Status, check, count_of, ok, skip, unknown
+from gpudoctor.gpu_models import gpu_model
+from gpudoctor.per_gpu import NO_GPU, Trouble, address, reset, unread, which, worst
 
 SRAM_MOST = 4  # "more than 4 ... events within an address bank": GPU memory error management, RMA
-NEEDS_HELP = re.compile(r"lost|reset|f[ae]ll(en)? off|unknown", re.IGNORECASE)
+SILENT = "no answer"
+# Of these other checks speak: gpu-count, gpu-permission.
+CLOSED = re.compile(r"NO_PERMISSION|OPERATING_SYSTEM|NOT_SUPPORTED|not in KFD's topology")
 OLD_SWITCHES = ("sm_70", "sm_80")  # before H100 a GPU on NVSwitches is not reset alone
 DRAINS_OTHERS = ("drain p2p",)  # the GPU itself goes on; NVML_GPU_RECOVERY_ACTION_DRAIN_P2P
 
@@ -95,8 +82,8 @@ def gpu_recovery(gpus: Gpus) -> Finding:
         return skip(NO_GPU)
     if troubles := [trouble for gpu in gpus.devices for trouble in _recovery(gpu)]:
         return worst(troubles)
-    if silent := [gpu for gpu in gpus.devices if gpu.lost.startswith("no answer")]:
-        return unknown(f"{which(silent[0])}: {silent[0].lost}")
+    if silent := [words for gpu in gpus.devices if (words := _silent(gpu))]:
+        return unknown(silent[0])
     if not gpus.alive:
         return skip(NO_GPU)
     if gap := unread(gpus.alive, "recovery_action"):
@@ -120,7 +107,7 @@ def _ecc(gpu: Gpu) -> list[Trouble]:
         words = f"ECC is {now} and will be {then} after the next reset"
         found.append(_renew(gpu, Status.WARN, words))
     elif gpu.ecc_enabled is False and model and model.data_centre:
-        switch = (f"sudo nvidia-smi -i {gpu.bus_id or gpu.index} -e 1", reset(gpu))
+        switch = (f"sudo nvidia-smi -i {address(gpu)} -e 1", reset(gpu))
         found.append(
             Trouble(
                 status=Status.WARN,
@@ -149,8 +136,8 @@ def _remap(gpu: Gpu) -> list[Trouble]:
 
 def _recovery(gpu: Gpu) -> list[Trouble]:
     if gpu.lost:
-        if not NEEDS_HELP.search(gpu.lost):
-            return []  # not permitted, not supported: other checks speak of it
+        if gpu.lost.startswith(SILENT) or CLOSED.search(gpu.lost):
+            return []
         return [_reboot(gpu, f"does not answer: {gpu.lost}")]
     found = []
     action = gpu.recovery_action or "none"
@@ -164,6 +151,14 @@ def _recovery(gpu: Gpu) -> list[Trouble]:
         words = "its infoROM is corrupt: error counts and settings may be lost"
         found.append(_renew(gpu, Status.WARN, words))
     return found
+
+
+def _silent(gpu: Gpu) -> str:
+    """What of a GPU had no answer in time; empty: all had. No other check may have asked it."""
+    if gpu.lost:
+        return f"{which(gpu)}: {gpu.lost}" if gpu.lost.startswith(SILENT) else ""
+    fields = [name for name, error in gpu.unread.items() if error.startswith(SILENT)]
+    return f"{which(gpu)}: {gpu.unread[fields[0]]}: {', '.join(fields)}" if fields else ""
 
 
 def _reset(gpu: Gpu, words: str) -> Trouble:
@@ -183,7 +178,7 @@ def _reboot(gpu: Gpu, words: str) -> Trouble:
         status=Status.FAIL,
         gpu=gpu,
         words=words,
-        text="Drain the node and reboot it; if it comes back, see power, cooling and seating",
+        text="Drain the node and reboot it; if it comes back, see power, cables, cooling and seating",
         commands=("sudo reboot",),
     )
 

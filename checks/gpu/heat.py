@@ -1,21 +1,8 @@
 """What holds a GPU's clocks down: heat, power supply, a lowered limit."""
 
-from gpudoctor import (
-    NO_GPU,
-    Finding,
-    Gpu,
-    Gpus,
-    Status,
-    Trouble,
-    check,
-    count_of,
-    data,
-    gpu_model,
-    ok,
-    skip,
-    unread,
-    worst,
-)
+from gpudoctor import Finding, Gpu, Gpus, Status, check, count_of, data, ok, skip
+from gpudoctor.gpu_models import gpu_model
+from gpudoctor.per_gpu import NO_GPU, Trouble, address, unread, worst
 
 MARGIN_C = 5  # to the temperature at which the hardware slows down; leptonai/gpud
 MEMORY_HOT_C = 105  # of GDDR6X and of AMD's HBM, at about which they throttle
@@ -144,9 +131,9 @@ def _power(gpu: Gpu) -> list[Trouble]:
         return []
     if any(word in gpu.name for word in LAPTOP):
         return []  # the laptop's firmware moves it all the time
-    command = f"sudo nvidia-smi -i {gpu.bus_id or gpu.index} -pl {default:.0f}"
+    command = f"sudo nvidia-smi -i {address(gpu)} -pl {default:.0f}"
     if gpu.vendor == "amd":
-        command = f"sudo amd-smi set --gpu {gpu.index} --power-cap {default:.0f}"
+        command = f"sudo amd-smi set --gpu {address(gpu)} --power-cap {default:.0f}"
     return [
         Trouble(
             status=Status.WARN,
@@ -167,6 +154,5 @@ def _margin(gpu: Gpu) -> int | None:
 
 def _show(gpu: Gpu) -> str:
     if gpu.vendor == "amd":
-        return f"amd-smi metric --gpu {gpu.index} --temperature --power --clock --fan"
-    where = gpu.bus_id or gpu.index
-    return f"nvidia-smi -i {where} -q -d PERFORMANCE,TEMPERATURE,POWER,CLOCK"
+        return f"amd-smi metric --gpu {address(gpu)} --temperature --power --clock --fan"
+    return f"nvidia-smi -i {address(gpu)} -q -d PERFORMANCE,TEMPERATURE,POWER,CLOCK"

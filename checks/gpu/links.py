@@ -1,23 +1,9 @@
 """The vendors' own links between GPUs: NVLink and its switches, XGMI."""
 
-from gpudoctor import (
-    NO_GPU,
-    CudaInit,
-    Finding,
-    Gpu,
-    Gpus,
-    Status,
-    Trouble,
-    check,
-    count_of,
-    gpu_model,
-    of_vendor,
-    ok,
-    reset,
-    skip,
-    unread,
-    worst,
-)
+from gpudoctor import CudaInit, Finding, Gpu, Gpus, Status, check, count_of, ok, skip
+from gpudoctor.gpu_models import gpu_model
+from gpudoctor.per_gpu import NO_GPU, Trouble, address, reset, unread, worst
+from gpudoctor.selection import of_vendor
 
 LINK_ERRORS = 1000  # since the driver was loaded; NVIDIA calls for a look when they grow
 PASSING = ("degraded bandwidth", "route recovery", "access timeout recovery", "limited capacity")
@@ -43,7 +29,7 @@ def gpu_nvlink(gpus: Gpus) -> Finding:
     With one link down NCCL uses fewer channels on all GPUs, or goes over PCIe: the job runs at
     a part of its speed, or ends with Xid 74 and "NCCL WARN ... NVLS".
     """
-    nvidia = of_vendor(gpus, "nvidia")
+    nvidia = of_vendor(gpus.alive, "nvidia")
     if not nvidia:
         return skip("NVLink is NVIDIA's: see gpu-xgmi" if gpus.alive else NO_GPU)
     whole = [gpu for gpu in nvidia if not gpu.mig_enabled]
@@ -72,7 +58,7 @@ def gpu_fabric(gpus: Gpus, cuda_init: CudaInit | None) -> Finding:
     On machines with NVSwitches the fabric manager must admit every GPU. Until it has, CUDA does
     not start: "Error 802: system not yet initialized", although nvidia-smi looks healthy.
     """
-    told = [gpu for gpu in of_vendor(gpus, "nvidia") if gpu.fabric_state is not None]
+    told = [gpu for gpu in of_vendor(gpus.alive, "nvidia") if gpu.fabric_state is not None]
     works = cuda_init is not None and cuda_init.code == 0
     alone = works and len(gpus.alive) == 1  # in a guest with one GPU of the board
     troubles = [t for gpu in told for t in _fabric(gpu, gpus.driver) if not _waived(t, alone)]
@@ -97,7 +83,7 @@ def gpu_xgmi(gpus: Gpus) -> Finding:
     The GPUs of a board reach each other over XGMI, each by a link of its own. With one missing
     RCCL takes PCIe for that pair, five to ten times slower, and all others wait for it.
     """
-    amd = of_vendor(gpus, "amd")
+    amd = of_vendor(gpus.alive, "amd")
     if not amd:
         return skip("XGMI is AMD's: see gpu-nvlink" if gpus.alive else NO_GPU)
     whole = [gpu for gpu in amd if gpu.partition_compute in WHOLE]
@@ -133,7 +119,7 @@ def _nvlink(gpu: Gpu, alone: bool) -> list[Trouble]:
     if (errors := _errors(gpu)) > LINK_ERRORS:
         found.append((Status.WARN, f"{errors} errors on its NVLinks"))
     text = "Drain the node and reset all its GPUs together; a link that stays down needs repair"
-    commands = (f"nvidia-smi nvlink --status -i {gpu.bus_id or gpu.index}", "sudo nvidia-smi -r")
+    commands = (f"nvidia-smi nvlink --status -i {address(gpu)}", "sudo nvidia-smi -r")
     return [
         Trouble(status=status, gpu=gpu, words=words, text=text, commands=commands)
         for status, words in found

@@ -5,20 +5,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from gpudoctor import (
-    NO_GPU,
-    Finding,
-    Fix,
-    Gpus,
-    KernelLog,
-    check,
-    count_of,
-    data,
-    fail,
-    ok,
-    skip,
-    warn,
-)
+from gpudoctor import Finding, Fix, Gpus, KernelLog, check, count_of, data, fail, ok, skip, warn
+from gpudoctor.per_gpu import NO_GPU
 
 BUS = r"(?P<bus>[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?)"
 XID = re.compile(rf"NVRM: Xid \((?:PCI:)?{BUS}\): (?P<code>\d+)(?:, (?P<rest>.*))?", re.I)

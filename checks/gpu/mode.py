@@ -1,7 +1,6 @@
 """What GPUs are set to, and who uses them: MIG, partitions, compute mode, persistence, memory."""
 
 from gpudoctor import (
-    NO_GPU,
     Allocation,
     Container,
     Expectations,
@@ -10,20 +9,17 @@ from gpudoctor import (
     Gpu,
     Gpus,
     Status,
-    Trouble,
     Workload,
     check,
     count_of,
-    gpu_model,
     ok,
-    select,
     size,
     skip,
-    unread,
     warn,
-    which,
-    worst,
 )
+from gpudoctor.gpu_models import gpu_model
+from gpudoctor.per_gpu import NO_GPU, Trouble, address, reset, unread, which, worst
+from gpudoctor.selection import select
 
 MIG_OFF = "sudo nvidia-smi -i {} -mig 0  # then reset it, or reboot"
 ASSUMED = ("", "GPU device nodes")  # who told the number of ranks, where nobody did
@@ -68,7 +64,7 @@ def gpu_mig(gpus: Gpus, allocation: Allocation | None, workload: Workload | None
                 gpu=gpu,
                 words=f"split by MIG, and the job has {ranks} ranks on this node",
                 text="Give jobs of several ranks GPUs without MIG",
-                commands=(MIG_OFF.format(gpu.index),),
+                commands=(MIG_OFF.format(address(gpu)),),
             )
             for gpu in split
             if gpu.mig_devices != 0
@@ -87,7 +83,7 @@ def _mig(gpu: Gpu) -> Trouble | None:
             gpu=gpu,
             words="MIG is on, and no slice was made: CUDA sees nothing",
             text="Make a slice, or turn MIG off",
-            commands=(f"sudo nvidia-smi mig -i {gpu.index} -lgip", MIG_OFF.format(gpu.index)),
+            commands=(f"sudo nvidia-smi mig -i {address(gpu)} -lgip", MIG_OFF.format(address(gpu))),
         )
     if gpu.mig_pending is not None and gpu.mig_pending != gpu.mig_enabled:
         turned = "on" if gpu.mig_pending else "off"
@@ -97,8 +93,8 @@ def _mig(gpu: Gpu) -> Trouble | None:
             words=f"MIG will be {turned} after the next reset",
             text="Reset the GPU while nobody uses it, or take the change back",
             commands=(
-                f"sudo nvidia-smi --gpu-reset -i {gpu.index}",
-                f"sudo nvidia-smi -i {gpu.index} -mig {int(bool(gpu.mig_enabled))}  # take it back",
+                reset(gpu),
+                f"sudo nvidia-smi -i {address(gpu)} -mig {int(bool(gpu.mig_enabled))}  # take it back",
             ),
         )
     return None
@@ -185,7 +181,7 @@ def _narrow(gpu: Gpu, crowded: bool) -> Trouble:
         gpu=gpu,
         words=words,
         text="Let several processes use the GPU",
-        commands=(f"sudo nvidia-smi -i {gpu.index} -c DEFAULT",),
+        commands=(f"sudo nvidia-smi -i {address(gpu)} -c DEFAULT",),
     )
 
 

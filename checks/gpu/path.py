@@ -21,11 +21,11 @@ from gpudoctor import (
     check,
     count_of,
     ok,
-    select,
     skip,
     stops,
     unknown,
 )
+from gpudoctor.selection import of_vendor, select
 
 LATER = [
     r"No CUDA GPUs are available",
@@ -91,7 +91,7 @@ def _not_known(way: stops.Seen) -> Finding:
 def _usable(seen: stops.Seen) -> str:
     """What the job can use; empty: nothing that is known of."""
     if isinstance(seen.cuda, CudaInit) and seen.cuda.code == 0 and seen.cuda.devices:
-        return _named(seen.cuda.devices, [gpu for gpu in seen.devices if gpu.vendor == "nvidia"])
+        return _named(seen.cuda.devices, of_vendor(seen.devices, "nvidia"))
     if seen.vendor != "amd":
         return ""
     if isinstance(seen.hip, HipInit):

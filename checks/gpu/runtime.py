@@ -16,15 +16,14 @@ from gpudoctor import (
     check,
     count_of,
     ok,
-    select,
     skip,
     stops,
     unknown,
 )
+from gpudoctor.selection import of_vendor, select
 
 # Not initialized, no device, unknown: what CUDA says whatever is missing below it.
 VAGUE = (3, 100, 999)
-NVML_NO_LIBRARY = 12
 LATER = [
     r"Error 80[234]: ",
     r"system not yet initialized",
@@ -98,10 +97,10 @@ def _below(
         return "CUDA finds no device nodes: see gpu-visible"
     if nodes.refused:
         return "the device nodes cannot be opened: see gpu-permission"
-    if nvml and nvml.code not in (0, NVML_NO_LIBRARY):
+    if nvml and nvml.code not in (0, stops.NVML_NO_LIBRARY):
         return f"NVML does not start either, {nvml.error}: see gpu-visible"
     if gpus and allocation:
-        chosen = select([gpu for gpu in gpus.devices if gpu.vendor == "nvidia"], allocation.visible)
+        chosen = select(of_vendor(gpus.devices, "nvidia"), allocation.visible)
         if chosen.among and not chosen.gpus:
             return "variables hide all GPUs: see gpu-selection"
     return ""

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable
 
 from gpudoctor import (
-    NO_GPU,
     CudaInit,
     Environment,
     Finding,
@@ -16,20 +15,23 @@ from gpudoctor import (
     System,
     TorchBuild,
     TorchRun,
-    Wheel,
     check,
-    code_for,
     count_of,
     fail,
-    newest_cuda,
     ok,
-    oldest_driver,
-    runs,
     skip,
     warn,
+)
+from gpudoctor.cuda_compat import (
+    Wheel,
+    code_for,
+    newest_cuda,
+    oldest_driver,
+    runs,
     wheel_archs,
     wheel_for,
 )
+from gpudoctor.per_gpu import NO_GPU
 
 MAKER = {"nvidia": "NVIDIA", "amd": "AMD"}
 

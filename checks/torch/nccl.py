@@ -10,15 +10,13 @@ from gpudoctor import (
     TorchBuild,
     TorchRun,
     Workload,
-    bad_nccl,
     check,
     fail,
-    nccl_of_wheel,
     ok,
     skip,
-    version_of,
     warn,
 )
+from gpudoctor.cuda_compat import bad_nccl, nccl_of_wheel, version_of
 
 
 @check(

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable
 
 from gpudoctor import (
-    NO_GPU,
     EnvSet,
     Finding,
     Fix,
@@ -15,7 +14,6 @@ from gpudoctor import (
     TorchBuild,
     TorchDevice,
     TorchRun,
-    Wheel,
     check,
     count_of,
     fail,
@@ -24,6 +22,8 @@ from gpudoctor import (
     skip,
     unknown,
 )
+from gpudoctor.cuda_compat import Wheel
+from gpudoctor.per_gpu import NO_GPU
 
 NO_KERNEL = r"no kernel image is available|invalid device function|NoBinaryForGpu"
 BUSY = r"out of memory|devices are busy or unavailable"

@@ -1,6 +1,7 @@
 """`gpudoctor check`: look, judge, print, exit."""
 
 import sys
+from collections.abc import Mapping
 
 import click
 
@@ -32,6 +33,7 @@ def command(
     nproc_per_node: int | None,
     nnodes: int | None,
     checkpoint_dir: str | None,
+    expect: Mapping[str, int],
     root: str,
     python: str | None,
     deep: bool,
@@ -59,6 +61,7 @@ def command(
         nproc_per_node=nproc_per_node,
         nnodes=nnodes,
         checkpoint_dir=checkpoint_dir,
+        expect=expect,
         deadline=deadline,
         deep=deep,
         strict=strict,

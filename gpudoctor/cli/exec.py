@@ -8,6 +8,7 @@ we have to say goes to stderr, and nothing that goes wrong in here keeps it from
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from types import FrameType
 from typing import NoReturn
 
@@ -63,6 +64,7 @@ def command(
     nproc_per_node: int | None,
     nnodes: int | None,
     checkpoint_dir: str | None,
+    expect: Mapping[str, int],
     root: str,
     python: str | None,
     deep: bool,
@@ -91,6 +93,7 @@ def command(
                 nproc_per_node=nproc_per_node,
                 nnodes=nnodes,
                 checkpoint_dir=checkpoint_dir,
+                expect=expect,
                 deadline=deadline,
                 deep=deep,
                 strict=strict,

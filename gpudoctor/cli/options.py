@@ -1,12 +1,13 @@
 """Options that several commands share, and what they amount to."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 
 from gpudoctor import config, registry, run
+from gpudoctor.facts.expectations import STATED
 from gpudoctor.probes import Machine
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -29,6 +30,17 @@ def _compose(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+def _expectations(given: tuple[str, ...]) -> dict[str, int]:
+    found = {}
+    for text in given:
+        key, _, number = text.partition("=")
+        if key not in STATED or not number.isdigit():
+            known = " or ".join(f"{name}=N" for name in STATED)
+            raise click.BadParameter(f"{text!r} is not {known}")
+        found[key] = int(number)
+    return found
+
+
 looking = _compose(
     option("--root", default="/", metavar="DIR", help="The machine's tree, mounted elsewhere."),
     option("--python", metavar="PATH", help="The Python that will train."),
@@ -44,6 +56,13 @@ choosing = _compose(
     option("--profile", metavar="NAME", help="What the job needs; `list --profiles`."),
     option("--nproc-per-node", type=click.IntRange(1), metavar="N", help="Ranks on this node."),
     option("--nnodes", type=click.IntRange(1), metavar="N", help="Nodes of the job."),
+    option(
+        "--expect",
+        multiple=True,
+        metavar="KEY=N",
+        callback=lambda context, parameter, given: _expectations(given),
+        help="What must be here: gpus=8; gpus=0 on a machine without.",
+    ),
     option("--checkpoint-dir", metavar="DIR", help="Where the job will keep its checkpoints."),
 )
 """What to judge, and for which job."""
@@ -82,6 +101,7 @@ def request(
     nproc_per_node: int | None,
     nnodes: int | None,
     checkpoint_dir: str | None,
+    expect: Mapping[str, int],
     deadline: float | None,
     deep: bool,
     strict: bool,
@@ -116,6 +136,7 @@ def request(
         config=settings,
         profile=wanted,
         workload={name: value for name, value in told.items() if value is not None},
+        expect=expect,
         deadline=deadline or settings.deadline or 30.0,
         deep=deep,
         named=bool(ids),

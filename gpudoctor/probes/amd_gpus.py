@@ -20,7 +20,7 @@ PCI = "/sys/bus/pci/devices"
 KFD_PROCESSES = "/sys/class/kfd/kfd/proc"
 HOST_PIDS = "pid:[4026531836]"  # include/linux/proc_ns.h: the first pid namespace
 ANSWER_SECONDS = 6.0
-SILENT = f"its files in sysfs did not answer in {ANSWER_SECONDS:g} s"
+SILENT = f"no answer in {ANSWER_SECONDS:g} s from its files in sysfs"
 NOT_IN_KFD = "not in KFD's topology: ROCm cannot use it"
 VGA = "0x0300"  # PCI class; accelerators have another, old display cards have it too
 

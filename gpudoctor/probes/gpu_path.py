@@ -19,6 +19,8 @@ from gpudoctor.facts.gpu_path import (
 )
 from gpudoctor.probes import Machine, linker, pci, probe, signs
 from gpudoctor.probes import kernel_log as log
+from gpudoctor.probes.amd_kfd import NODES as KFD_NODES
+from gpudoctor.probes.amd_kfd import arch_of, parse_properties
 from gpudoctor.probes.allocation import CHOOSE, local_rank, promised
 from gpudoctor.probes.cgroup import parse_cpus
 from gpudoctor.probes.in_time import in_time
@@ -33,7 +35,6 @@ ONLY_LIVE = "what a process can open and load is not known from --root"
 SECONDS = 4.0  # for all device nodes together
 START = 20.0  # a driver without persistence first wakes each GPU, about 2 s each
 MODULES = "/sys/module"
-KFD_NODES = "/sys/class/kfd/kfd/topology/nodes"
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
 
@@ -77,19 +78,13 @@ def parse_version(text: str) -> tuple[str, bool | None]:
     return (line[1], "Open Kernel Module" in line[0]) if line else ("", None)
 
 
-def parse_gfx(number: int) -> str:
-    """ "gfx90a" of 90010, as KFD writes it."""
-    return f"gfx{number // 10000}{number // 100 % 100:x}{number % 100:x}"
-
-
 def _kfd_gpus(machine: Machine) -> list[str]:
     found = []
     for node in sorted(map(int, filter(str.isdigit, machine.list(KFD_NODES)))):
         # Unreadable for a GPU that a device cgroup keeps from us.
         text = machine.text(f"{KFD_NODES}/{node}/properties") or ""
-        version = re.search(r"^gfx_target_version (\d+)$", text, re.MULTILINE)
-        if version and int(version[1]):
-            found.append(parse_gfx(int(version[1])))
+        if arch := arch_of(parse_properties(text).get("gfx_target_version", 0)):
+            found.append(arch)
     return found
 
 

@@ -52,7 +52,7 @@ def nvidia_gpus(machine: Machine, seconds: float) -> Gpus | Absent:
     in_time([r.read for r in readings if r.hangs and r.handle], REST_SECONDS, STACK)
     others = [reading for reading in readings if reading.code == NO_PERMISSION]
     if others and len(others) == count:
-        return Absent(f"none of {count} GPUs may be read: NVML_ERROR_NO_PERMISSION", broken=True)
+        return Absent(f"none of {count} GPUs may be read: NVML_ERROR_NO_PERMISSION")
     pairs, remarks = _pairs(nvml, [r for r in readings if not (r.code or r.hangs)])
     if others:
         remarks.append(f"{len(others)} of {count} GPUs are closed to us: NVML_ERROR_NO_PERMISSION")

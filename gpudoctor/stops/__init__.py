@@ -5,15 +5,16 @@ their words and fixes from here.
 """
 
 from gpudoctor.stops.driver import foreign_driver, mismatch, not_loaded, wrong_flavour
-from gpudoctor.stops.ladder import Seen, climb
+from gpudoctor.stops.ladder import NVML_NO_LIBRARY, Seen, climb
 from gpudoctor.stops.nodes import Nodes, closed, nodes_of
 from gpudoctor.stops.runtime import cuda_fails, hidden, hip_fails
-from gpudoctor.stops.stop import Stop, ask_kernel, is_inside, of_vendor
+from gpudoctor.stops.stop import Stop, ask_kernel, is_inside
 
 NOT_MEANT = "no GPU is expected here"
 
 __all__ = [
     "NOT_MEANT",
+    "NVML_NO_LIBRARY",
     "Nodes",
     "Seen",
     "Stop",
@@ -28,6 +29,5 @@ __all__ = [
     "mismatch",
     "nodes_of",
     "not_loaded",
-    "of_vendor",
     "wrong_flavour",
 ]

@@ -7,7 +7,8 @@ from gpudoctor.facts.container import Container
 from gpudoctor.facts.gpu_path import CudaInit, GpuLibraries, KernelDriver, PciBus
 from gpudoctor.facts.gpus import Nvml
 from gpudoctor.finding import Fix
-from gpudoctor.stops.stop import Stop, is_inside, of_vendor
+from gpudoctor.selection import of_vendor
+from gpudoctor.stops.stop import Stop, is_inside
 
 MISMATCH = 18  # NVML_ERROR_LIB_RM_VERSION_MISMATCH
 # NVIDIA driver 580 README, "Open Linux Kernel Modules": Blackwell and later need them. Its list
@@ -18,7 +19,7 @@ FIRST_TURING = 0x1E00  # ditto: the open modules need a GSP, which Turing was th
 
 def foreign_driver(bus: PciBus | None, vendor: str) -> Stop | None:
     """GPUs that another driver than the vendor's has."""
-    gpus = of_vendor(bus, vendor)
+    gpus = of_vendor(bus.gpus if bus else (), vendor)
     drivers = {gpu.driver for gpu in gpus}
     if drivers == {"nouveau"}:
         return Stop("the GPU is bound to nouveau, not to NVIDIA's driver", _no_nouveau(), "node")
@@ -64,7 +65,7 @@ def wrong_flavour(
 ) -> Stop | None:
     """GPUs that this flavour of NVIDIA's module cannot drive; `alive`: bus ids that answer."""
     said = [line for line in log if re.search(r"open kernel modules|open\s+nvidia\.ko", line)]
-    gpus = of_vendor(bus, "nvidia")
+    gpus = of_vendor(bus.gpus if bus else (), "nvidia")
     driven = {gpu.device_id for gpu in gpus if gpu.bus_id in alive}
     for gpu in gpus:
         number = int(gpu.device_id or "0", 16)

@@ -17,12 +17,12 @@ from gpudoctor.facts.gpus import Gpu, Gpus, Nvml
 from gpudoctor.facts.user import User
 from gpudoctor.finding import Fix, Rung, Status
 from gpudoctor.launch.settings import EnvSet, GpuDevices, Setting
-from gpudoctor.selection import select, vendor_of
+from gpudoctor.selection import of_vendor, select, vendor_of
 from gpudoctor.snapshot import Absent
 from gpudoctor.stops.driver import mismatch, not_loaded, wrong_flavour
 from gpudoctor.stops.nodes import Nodes, closed, nodes_of
 from gpudoctor.stops.runtime import cuda_fails, hidden, hip_fails
-from gpudoctor.stops.stop import Stop, ask_kernel, is_inside, of_vendor
+from gpudoctor.stops.stop import Stop, ask_kernel, is_inside
 from gpudoctor.units import count_of
 
 NVML_NO_LIBRARY = 12  # NVML_ERROR_LIBRARY_NOT_FOUND
@@ -61,8 +61,7 @@ class Seen(NamedTuple):
     @property
     def devices(self) -> Sequence[Gpu]:
         """The vendor's GPUs, lost or not."""
-        known = self.gpus.devices if isinstance(self.gpus, Gpus) else ()
-        return [gpu for gpu in known if gpu.vendor == self.vendor]
+        return of_vendor(self.gpus.devices if isinstance(self.gpus, Gpus) else (), self.vendor)
 
     @property
     def opened(self) -> Nodes:
@@ -104,7 +103,7 @@ def climb(seen: Seen) -> tuple[list[Rung], Stop | None]:
 
 
 def _bus(seen: Seen) -> tuple[Status, str] | Stop:
-    found = of_vendor(seen.bus, seen.vendor)
+    found = of_vendor(seen.bus.gpus, seen.vendor)
     if found:
         return Status.PASS, f"{count_of(len(found), NAMES[seen.vendor] + ' GPU')}"
     if seen.container.wsl2:

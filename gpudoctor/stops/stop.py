@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gpudoctor.facts.container import Container
-from gpudoctor.facts.gpu_path import PciBus, PciGpu
 from gpudoctor.finding import Finding, Fix, Owner, Rung, fail
 
 LOG = {"nvidia": "NVRM|Xid", "amd": "amdgpu|kfd"}
@@ -41,6 +40,3 @@ def ask_kernel(vendor: str, text: str, *more: str) -> Fix:
         text=text, commands=[f"dmesg | grep -iE '{LOG[vendor]}' | tail -20", *more], needs_root=True
     )
 
-
-def of_vendor(bus: PciBus | None, vendor: str) -> list[PciGpu]:
-    return [gpu for gpu in bus.gpus if gpu.vendor == vendor] if bus else []

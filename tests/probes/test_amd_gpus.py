@@ -301,7 +301,7 @@ def test_half_a_topology(tmp_path):
 
 @pytest.mark.parametrize(
     ("version", "arch"),
-    [(90402, "gfx942"), (90010, "gfx90a"), (90012, "gfx90c"), (110003, "gfx1103"), (0, "")],
+    [(90402, "gfx942"), (90010, "gfx90a"), (90012, "gfx90c"), (110001, "gfx1101"), (0, "")],
 )
 def test_arch(version, arch):
     assert arch_of(version) == arch

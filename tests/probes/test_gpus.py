@@ -6,7 +6,7 @@ import pytest
 
 from gpudoctor import Absent, Gpu, Gpus, Machine, Pair
 from gpudoctor.data import table
-from gpudoctor.probes import nvml_library, nvml_values
+from gpudoctor.probes import nvml_library, nvml_values, signs
 from gpudoctor.probes.amd_gpus import AmdGpus
 from gpudoctor.probes.gpus import gpus, nvml, together
 from gpudoctor.probes.nvidia_gpu import descends
@@ -46,7 +46,7 @@ def test_bus_id(raw, expected):
         (0x0, ()),
         (0x1, ("idle",)),
         (0x48, ("hw slowdown", "hw thermal")),
-        (0x88, ("hw slowdown", "power brake")),
+        (0x88, ("hw slowdown", "hw power brake")),
         (0x24, ("sw power cap", "sw thermal")),
         (0x8004, ("sw power cap", "bit 0x8000")),
     ],
@@ -103,24 +103,31 @@ def test_reasons_are_those_of_the_binding():
 
 
 @pytest.mark.parametrize(
-    ("files", "expected"),
+    ("files", "nvidia", "amd"),
     [
-        pytest.param({"dev/null": ""}, False, id="nothing"),
-        pytest.param({"dev/nvidiactl": ""}, True, id="a device node"),
-        pytest.param({"dev/dxg": ""}, False, id="WSL2, of whatever vendor"),
-        pytest.param({"vendor": "0x10de\n", "class": "0x030200\n"}, True, id="a GPU on the bus"),
-        pytest.param({"vendor": "0x10de\n", "class": "0x040300\n"}, False, id="only its sound"),
-        pytest.param({"vendor": "0x1002\n", "class": "0x030000\n"}, False, id="one of AMD's"),
+        pytest.param({"dev/null": ""}, False, False, id="nothing"),
+        pytest.param({"dev/nvidiactl": ""}, True, False, id="a device node"),
+        pytest.param({"dev/kfd": ""}, False, True, id="KFD's device node"),
+        pytest.param({"dev/dxg": ""}, True, False, id="WSL2"),
+        pytest.param({"usr/lib/libcuda.so.1": ""}, True, False, id="only a library"),
+        pytest.param({"vendor": "0x10de", "class": "0x030200"}, True, False, id="on the bus"),
+        pytest.param({"vendor": "0x10de", "class": "0x040300"}, False, False, id="its sound"),
+        pytest.param({"vendor": "0x1002", "class": "0x030000"}, False, True, id="one of AMD's"),
     ],
 )
-def test_signs_of_an_nvidia_gpu(tmp_path, files, expected):
+def test_signs_of_a_gpu(tmp_path, files, nvidia, amd):
     device = tmp_path / "sys/bus/pci/devices/0000:01:00.0"
     (tmp_path / "dev").mkdir()
     device.mkdir(parents=True)
     for name, text in files.items():
-        (tmp_path / name if "/" in name else device / name).write_text(text)
+        path = tmp_path / name if "/" in name else device / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    machine = Machine(root=str(tmp_path), env={})
 
-    assert nvml_library.is_expected(Machine(root=str(tmp_path))) is expected
+    assert bool(signs.no_nvidia(machine)) is not nvidia
+    assert bool(signs.no_amd(machine)) is not amd
+    assert bool(signs.no_gpu(machine)) is not (nvidia or amd)
 
 
 def test_nothing_is_loaded_where_nothing_is(tmp_path):

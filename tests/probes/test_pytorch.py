@@ -221,7 +221,11 @@ def test_no_run(ended, absent):
 
 @pytest.mark.parametrize(
     ("python", "says"),
-    [("/nowhere/python3", "does not start"), ("/bin/true", "ended without an answer")],
+    [
+        ("/nowhere/python3", "there is no /nowhere/python3"),
+        ("/etc/passwd", "does not start"),
+        ("/bin/true", "ended without an answer"),
+    ],
 )
 def test_a_python_that_is_none(python, says):
     found = torch_run(Machine(python=python))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gpudoctor import Status
+from gpudoctor import Rung, Status
 from gpudoctor.report import (
     Ignored,
     Node,
@@ -183,6 +183,19 @@ UNKNOWN = (
         ignored=Ignored("/tmp is not used here, INFRA-311", "2027-01-31"),
     ),
 )
+NO_GPU = result(
+    "gpu-visible",
+    "fail",
+    "no device nodes of 8 NVIDIA GPUs in this container",
+    why='The job only says "No CUDA GPUs are available".',
+    ladder=(
+        Rung("PCI bus", Status.PASS, "8 NVIDIA GPUs"),
+        Rung("kernel driver", Status.PASS, "nvidia 570.172.08, with words that go on and on here"),
+        Rung("device nodes", Status.FAIL, "no /dev/nvidia0 to /dev/nvidia7"),
+        Rung("CUDA", Status.SKIP, "not reached"),
+    ),
+    fixes=(fix("docker", "docker run --gpus all IMAGE COMMAND"),),
+)
 ESCAPE = (
     "\x1b]0;title\x07\x1b[31mred\x9b2J\u202egnp.exe\r\nFAIL everything\x00"
     "<script>alert(1)</script><img src=http://example.org/x onerror=alert(2)>\"'&amp;"
@@ -193,6 +206,7 @@ HOSTILE = (
         "fail",
         f"summary {ESCAPE}",
         why=f"why {ESCAPE}",
+        ladder=(Rung(f"rung {ESCAPE}", Status.FAIL, f"detail {ESCAPE}"),),
         evidence=(f"evidence {ESCAPE}", "wide 中文字符" * 30, "x" * 500),
         symptoms=(ESCAPE,),
         fixes=(fix("host", f"unset A{ESCAPE}\nunset B", text=f"text {ESCAPE}"),),
@@ -251,6 +265,7 @@ SAMPLES = {
         launcher="docker",
     ),
     "nothing": report(Node(name="laptop", results=(result("shm-size", "skip", "no /dev/shm"),))),
+    "ladder": report(Node(name="9f2c1b7d", results=(NO_GPU,)), launcher="docker"),
     "no-node": report(),
     "strict": report(
         Node(name="gpu-a-020", view=("host",), results=(STALE,)),

@@ -44,6 +44,7 @@ def commands(report: Report) -> list[str]:
         pytest.param("two-nodes", Page(), "nodes", id="several nodes"),
         pytest.param("nothing", Page(), "nothing", id="nothing seen"),
         pytest.param("strict", Page(), "strict", id="strict"),
+        pytest.param("ladder", Page(), "ladder", id="ladder"),
         pytest.param("container", Page(unicode=False), "container-ascii", id="ASCII"),
         pytest.param("container", Page(color=True), "container-color", id="colour"),
         pytest.param("container", Page(width=50), "container-narrow", id="narrow"),

@@ -1,7 +1,7 @@
 """checks/gpu/bus.py: tables of facts -> status."""
 
 import pytest
-from gpu_machines import (
+from tests.gpu_machines import (
     DESKTOP,
     HEALTHY,
     HGX,

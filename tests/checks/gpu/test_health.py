@@ -1,7 +1,7 @@
 """checks/gpu/health.py: tables of facts -> status."""
 
 import pytest
-from gpu_machines import DESKTOP, HEALTHY, HGX, INSTINCT, NONE, NOTEBOOK, WSL2, but, machine
+from tests.gpu_machines import DESKTOP, HEALTHY, HGX, INSTINCT, NONE, NOTEBOOK, WSL2, but, machine
 from msgspec.structs import replace
 
 from gpudoctor import Gpu, Status

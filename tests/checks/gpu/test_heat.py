@@ -1,7 +1,7 @@
 """checks/gpu/heat.py: tables of facts -> status."""
 
 import pytest
-from gpu_machines import DESKTOP, HEALTHY, HGX, INSTINCT, NONE, NOTEBOOK, WSL2, but
+from tests.gpu_machines import DESKTOP, HEALTHY, HGX, INSTINCT, NONE, NOTEBOOK, WSL2, but
 
 from gpudoctor import Status, data
 from gpudoctor.registry import get

@@ -1,7 +1,7 @@
 """checks/gpu/log.py: lines as drivers really wrote them -> status."""
 
 import pytest
-from gpu_machines import DESKTOP, HGX, INSTINCT, NONE, WSL2
+from tests.gpu_machines import DESKTOP, HGX, INSTINCT, NONE, WSL2
 
 from gpudoctor import KernelLog, Status
 from gpudoctor.registry import get
