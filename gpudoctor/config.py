@@ -6,7 +6,6 @@ file is read: the one named, else the first found on the way described at `find`
 
 import datetime
 import os
-import pkgutil
 import stat
 import sys
 from collections.abc import Mapping
@@ -180,6 +179,8 @@ def _profile(name: str) -> Profile:
     else:
         if name not in profiles():
             raise BadConfig(f"there is no profile {name!r}; there are: {', '.join(profiles())}")
+        import pkgutil
+
         raw = pkgutil.get_data("gpudoctor.profiles", f"{name}.toml") or b""
     found = _convert(_parse(raw, f"profile {name}"), Profile, f"profile {name}")
     return msgspec.structs.replace(found, workload=_workload(found.workload, f"profile {name}"))

@@ -7,7 +7,6 @@ fails to load is a `Broken`, never an exception.
 import importlib
 import importlib.util
 import os
-import pkgutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from types import ModuleType
@@ -114,16 +113,25 @@ def _modules(name: str) -> Iterator[ModuleType]:
     if not hasattr(module, "__path__"):
         yield module
         return
-    inside = pkgutil.iter_modules(module.__path__, f"{name}.")
-    for found in sorted(inside, key=lambda found: found.name):
-        if not found.name.endswith(".foreign"):
-            yield from _modules(found.name)
+    for inside in _names(module):
+        if inside != "foreign":
+            yield from _modules(f"{name}.{inside}")
+
+
+def _names(package: ModuleType) -> list[str]:
+    """The modules and packages in a package, sorted; pkgutil's way costs a millisecond more."""
+    found = os.listdir(package.__path__[0])
+    modules = [name[:-3] for name in found if name.endswith(".py") and name != "__init__.py"]
+    folders = [
+        name for name in found if os.path.exists(f"{package.__path__[0]}/{name}/__init__.py")
+    ]
+    return sorted([*modules, *folders])
 
 
 def formats() -> list[str]:
     """The names of all report formats."""
     package = importlib.import_module("gpudoctor.reports")
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg)
+    return [name for name in _names(package) if name != "templates"]
 
 
 def report_format(name: str) -> ModuleType:

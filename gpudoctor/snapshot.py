@@ -1,7 +1,6 @@
 """Facts of one machine, and their form as JSON: on the wire, on disk, in fixtures."""
 
 import importlib
-import pkgutil
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -72,6 +71,8 @@ class _Document(Struct):
 
 def builtin_kinds() -> list[type[Fact]]:
     """Every kind of fact that gpudoctor itself knows."""
+    import pkgutil
+
     from gpudoctor import facts
 
     modules = [m.name for m in pkgutil.iter_modules(facts.__path__, "gpudoctor.facts.")]

@@ -16,7 +16,7 @@ MOST_LIBRARIES = 60
 SECONDS = 2.0  # for all directories together
 
 # Libraries that wheels bring too, and the driver's own, which nothing may come before.
-_LIBRARY = re.compile(
+_LIBRARY = (
     r"lib(nccl|cudnn\w*|cublas|cublasLt|cudart|cusparse|cusolver|cufft|nvJitLink|nvrtc|nvshmem_host"
     r"|cuda|nvidia-ml|rccl|amdhip64|hsa-runtime64|amd_smi|rocm_smi64|MIOpen)\.so(\.\d+)*"
 )
@@ -45,7 +45,7 @@ def environment(machine: Machine) -> Environment:
 
 
 def _look_into(machine: Machine, path: str) -> LibraryDir:
-    names = [name for name in machine.list(path) if _LIBRARY.fullmatch(name)]
+    names = [name for name in machine.list(path) if re.fullmatch(_LIBRARY, name)]
     parts = [part for part in path.split("/") if part]
     return LibraryDir(
         path=value_of(path),

@@ -9,13 +9,13 @@ from gpudoctor.probes import Machine, probe
 from gpudoctor.snapshot import Absent
 
 # Distributions that decide whether a job runs; wheels of CUDA's libraries by their prefix.
-_WANTED = re.compile(
+_WANTED = (
     r"(torch|torchvision|torchaudio|triton|pytorch-triton-rocm|amdsmi|nvidia-[a-z0-9-]+|deepspeed"
     r"|megatron-core|transformer-engine|flash-attn|xformers|bitsandbytes|accelerate|transformers"
     r"|lightning|pytorch-lightning|numpy|cupy-[a-z0-9-]+|jax|jaxlib|vllm|pynvml)"
 )
-_DISTRIBUTION = re.compile(r"(.+?)-([^-]+)(?:\.dist-info|(?:-.*)?\.egg-info)")
-_PYTHON = re.compile(r"python(\d\.\d+t?)")
+_DISTRIBUTION = r"(.+?)-([^-]+)(?:\.dist-info|(?:-.*)?\.egg-info)"
+_PYTHON = r"python(\d\.\d+t?)"
 _LINKS = 40  # as many as the kernel follows
 
 
@@ -33,10 +33,10 @@ def job_python(machine: Machine) -> JobPython | Absent:
     packages: dict[str, str] = {}
     for folder in folders:
         for name in machine.list(folder):
-            match = _DISTRIBUTION.fullmatch(name)
+            match = re.fullmatch(_DISTRIBUTION, name)
             if match:
                 distribution = re.sub(r"[-_.]+", "-", match[1]).lower()
-                if _WANTED.fullmatch(distribution):
+                if re.fullmatch(_WANTED, distribution):
                     packages.setdefault(distribution, match[2])
     return JobPython(path=path, chosen_by=chosen_by, version=version, packages=packages)
 
@@ -91,7 +91,7 @@ def site_packages(machine: Machine, path: str) -> tuple[str, list[str]]:
     config = machine.text(f"{prefix}/pyvenv.cfg") or ""
     match = re.search(r"^version(?:_info)?\s*=\s*(\d+\.\d+)", config, re.MULTILINE)
     real = _resolved(machine, path)
-    name = _PYTHON.fullmatch(os.path.basename(real))
+    name = re.fullmatch(_PYTHON, os.path.basename(real))
     version = name[1] if name else match[1] if match else _version_inside(machine, prefix)
     if not version:
         return "", []
@@ -111,7 +111,7 @@ def site_packages(machine: Machine, path: str) -> tuple[str, list[str]]:
 
 def _version_inside(machine: Machine, prefix: str) -> str:
     """The newest version that has a library directory under a prefix."""
-    found = [_PYTHON.fullmatch(name) for name in machine.list(f"{prefix}/lib")]
+    found = [re.fullmatch(_PYTHON, name) for name in machine.list(f"{prefix}/lib")]
     versions = [match[1] for match in found if match]
     return max(versions, key=lambda text: int(text.rstrip("t").split(".")[1]), default="")
 

@@ -18,7 +18,7 @@ from gpudoctor.snapshot import Absent
 
 SECONDS = 2.5  # for one place or mount; all are asked at once
 TEMPORARY = "temporary files"
-_NETWORK = re.compile(
+_NETWORK = (
     r"nfs4?|cifs|smb3|smbfs|lustre|gpfs|beegfs|ceph|glusterfs|wekafs|panfs|pvfs2|orangefs|afs"
     r"|fuse(\..+)?|fuseblk"
 )
@@ -82,7 +82,7 @@ def networked(table: list[Mount]) -> list[Mount]:
     found = {
         mount.device or mount.target: mount
         for mount in reversed(table)
-        if _NETWORK.fullmatch(mount.filesystem) and mount.filesystem not in _DESKTOP
+        if re.fullmatch(_NETWORK, mount.filesystem) and mount.filesystem not in _DESKTOP
     }
     return list(reversed(found.values()))
 
