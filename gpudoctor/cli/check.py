@@ -1,7 +1,7 @@
 """`gpudoctor check`: look, judge, print, exit."""
 
 import sys
-from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -27,18 +27,6 @@ from gpudoctor.report import Report
 @options.option("-v", "--verbose", count=True, help="Also what passed.")
 def command(
     ids: tuple[str, ...],
-    only: tuple[str, ...],
-    skip: tuple[str, ...],
-    profile: str | None,
-    nproc_per_node: int | None,
-    nnodes: int | None,
-    checkpoint_dir: str | None,
-    expect: Mapping[str, int],
-    root: str,
-    python: str | None,
-    deep: bool,
-    checks_dirs: tuple[str, ...],
-    config_file: str | None,
     facts_file: str | None,
     deadline: float | None,
     format_: str | None,
@@ -46,32 +34,19 @@ def command(
     strict: bool,
     quiet: int,
     verbose: int,
+    **shared: Any,
 ) -> None:
     """Look at this machine and say what will break a training job.
 
     IDs are checks or topics: `gpudoctor check shm-size limits`. Without any: all.
     """
-    request = options.request(
-        ids,
-        config_file=config_file,
-        checks_dirs=checks_dirs,
-        only=only,
-        skip=skip,
-        profile=profile,
-        nproc_per_node=nproc_per_node,
-        nnodes=nnodes,
-        checkpoint_dir=checkpoint_dir,
-        expect=expect,
-        deadline=deadline,
-        deep=deep,
-        strict=strict,
-        argv=tuple(sys.argv[1:]),
-    )
+    given = options.Given(**shared)
+    request = options.request(given, ids, deadline=deadline, strict=strict)
     outputs = Outputs(format_ or "text", (*request.config.output, *output), verbose - quiet)
     if facts_file:
         report = run.judge_again(request, _facts(facts_file, request.catalogue))
         _finish(report, outputs)
-    machine = options.machine(root, python, request.config, checkpoint_dir)
+    machine = options.machine(given.root, given.python, request.config, given.checkpoint_dir)
     with catching() as interrupt:
         with Progress() as progress:
             report = run.examine(request, machine, stopped=interrupt, progress=progress)

@@ -8,9 +8,8 @@ we have to say goes to stderr, and nothing that goes wrong in here keeps it from
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -58,20 +57,9 @@ def command(
     policy: str,
     deadline: float,
     strict: bool,
-    only: tuple[str, ...],
-    skip: tuple[str, ...],
-    profile: str | None,
-    nproc_per_node: int | None,
-    nnodes: int | None,
-    checkpoint_dir: str | None,
-    expect: Mapping[str, int],
-    root: str,
-    python: str | None,
-    deep: bool,
-    checks_dirs: tuple[str, ...],
-    config_file: str | None,
     output: tuple[str, ...],
     words: tuple[str, ...],
+    **shared: Any,
 ) -> None:
     """Check, say what was found on stderr, then become CMD.
 
@@ -83,23 +71,11 @@ def command(
     try:
         with catching() as interrupt:
             _watch(deadline + 1.0)
-            request = options.request(
-                (),
-                config_file=config_file,
-                checks_dirs=checks_dirs,
-                only=only,
-                skip=skip,
-                profile=profile,
-                nproc_per_node=nproc_per_node,
-                nnodes=nnodes,
-                checkpoint_dir=checkpoint_dir,
-                expect=expect,
-                deadline=deadline,
-                deep=deep,
-                strict=strict,
-                argv=tuple(sys.argv[1:]),
+            given = options.Given(**shared)
+            request = options.request(given, deadline=deadline, strict=strict)
+            machine = options.machine(
+                given.root, given.python, request.config, given.checkpoint_dir
             )
-            machine = options.machine(root, python, request.config, checkpoint_dir)
             report = run.examine(request, machine, stopped=interrupt)
             _watch(0)
         if interrupt():

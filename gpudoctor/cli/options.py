@@ -1,10 +1,12 @@
 """Options that several commands share, and what they amount to."""
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
+from msgspec import Struct
 
 from gpudoctor import config, registry, run
 from gpudoctor.facts.expectations import STATED
@@ -90,45 +92,48 @@ def catalogue_and_config(
     return registry.load((*settings.checks, *checks_dirs)), settings
 
 
+class Given(Struct, frozen=True, kw_only=True):
+    """The values of the options in `choosing` and `looking`."""
+
+    only: tuple[str, ...]
+    skip: tuple[str, ...]
+    profile: str | None
+    nproc_per_node: int | None
+    nnodes: int | None
+    checkpoint_dir: str | None
+    expect: Mapping[str, int]
+    root: str
+    python: str | None
+    deep: bool
+    checks_dirs: tuple[str, ...]
+    config_file: str | None
+
+
 def request(
-    ids: tuple[str, ...],
-    *,
-    config_file: str | None,
-    checks_dirs: tuple[str, ...],
-    only: tuple[str, ...],
-    skip: tuple[str, ...],
-    profile: str | None,
-    nproc_per_node: int | None,
-    nnodes: int | None,
-    checkpoint_dir: str | None,
-    expect: Mapping[str, int],
-    deadline: float | None,
-    deep: bool,
-    strict: bool,
-    argv: tuple[str, ...],
+    given: Given, ids: tuple[str, ...] = (), *, deadline: float | None, strict: bool
 ) -> run.Request:
     """The request that options and configuration amount to.
 
     Raises:
         click.UsageError: an unknown check or profile, or an unusable configuration.
     """
-    catalogue, settings = catalogue_and_config(config_file, checks_dirs)
+    catalogue, settings = catalogue_and_config(given.config_file, given.checks_dirs)
     try:
-        wanted = config.profile(profile or settings.profile)
+        wanted = config.profile(given.profile or settings.profile)
         checks = run.select(
             catalogue,
             ids,
-            only or settings.only or wanted.only,
-            (*wanted.skip, *settings.skip, *skip),
+            given.only or settings.only or wanted.only,
+            (*wanted.skip, *settings.skip, *given.skip),
         )
     except (run.NoSuchCheck, config.BadConfig) as error:
         raise click.UsageError(str(error)) from None
     if not checks and not catalogue.broken:
         raise click.UsageError("no check is left by --only and --skip")
     told = {
-        "local_ranks": nproc_per_node,
-        "nodes": nnodes,
-        "checkpoint_dir": checkpoint_dir,
+        "local_ranks": given.nproc_per_node,
+        "nodes": given.nnodes,
+        "checkpoint_dir": given.checkpoint_dir,
     }
     return run.Request(
         checks=checks,
@@ -136,12 +141,12 @@ def request(
         config=settings,
         profile=wanted,
         workload={name: value for name, value in told.items() if value is not None},
-        expect=expect,
+        expect=given.expect,
         deadline=deadline or settings.deadline or 30.0,
-        deep=deep,
+        deep=given.deep,
         named=bool(ids),
         strict=strict or settings.strict,
-        argv=argv,
+        argv=tuple(sys.argv[1:]),
     )
 
 
