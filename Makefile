@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: test environment lab-packages lint unit lab browser bench pythons docs clean
+.PHONY: test environment lab-packages lint unit lab gpu browser bench pythons docs clean
 
 test: lint lab-packages
 	$(BIN)/pytest
@@ -31,7 +31,7 @@ lint: environment
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-unit lab browser bench pythons: environment
+unit lab gpu browser bench pythons: environment
 	$(BIN)/pytest -m $@
 
 docs: environment

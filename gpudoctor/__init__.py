@@ -22,6 +22,7 @@ from gpudoctor.facts.gpu_path import (
     PciBus,
     PciGpu,
 )
+from gpudoctor.facts.gpu_speed import GpuRates, GpuSpeed, Rate
 from gpudoctor.facts.gpus import Gpu, GpuProcess, Gpus, Link, Nvml, Pair
 from gpudoctor.facts.job_python import JobPython
 from gpudoctor.facts.limits import Limit, Limits, Processes
@@ -101,6 +102,8 @@ __all__ = [
     "GpuDevices",
     "GpuLibraries",
     "GpuProcess",
+    "GpuRates",
+    "GpuSpeed",
     "Gpus",
     "Group",
     "HipInit",
@@ -131,6 +134,7 @@ __all__ = [
     "Privileges",
     "Probe",
     "Processes",
+    "Rate",
     "RdmaDevices",
     "Rung",
     "Setting",

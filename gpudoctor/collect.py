@@ -222,7 +222,7 @@ class _Children:
         if pid == 0:
             for pipe in (ours, answers, *(c.orders for c in self.busy)):
                 os.close(pipe)
-            _live_and_die(self._probes, self._machine, orders, theirs)
+            _live_and_die(self._probes, self._machine, self._end, orders, theirs)
         os.close(orders)
         os.close(theirs)
         return _Child(pid, ours, answers)
@@ -270,7 +270,7 @@ class _Children:
 
 
 def _live_and_die(
-    probes: Sequence[Probe[Any]], machine: Machine, orders: int, answers: int
+    probes: Sequence[Probe[Any]], machine: Machine, end: float, orders: int, answers: int
 ) -> NoReturn:
     """A child's whole life: look as ordered, answer, until there are no more orders."""
     try:
@@ -281,7 +281,8 @@ def _live_and_die(
         _silence({orders, answers})
         while order := os.read(orders, 1):
             probe = probes[order[0]]
-            signal.alarm(int(probe.timeout) + 2)  # ends it should the parent be gone by then
+            seconds = max(0.0, min(probe.timeout, end - time.monotonic()))
+            signal.alarm(int(seconds) + 2)  # ends it should the parent be gone by then
             answer = encode(_look(probe, machine))
             message = len(answer).to_bytes(_HEADER, "little") + answer
             while message:

@@ -13,7 +13,7 @@ from gpudoctor.data import table
 
 Cuda = tuple[int, int]
 
-_RELEASE = re.compile(r"\d+\.\d+\.\d+")  # no nightly, and none of NVIDIA's own builds
+_RELEASE = r"\d+\.\d+\.\d+"  # no nightly, and none of NVIDIA's own builds
 
 
 class BadNccl(Struct, frozen=True, kw_only=True):
@@ -111,7 +111,7 @@ def code_for(arch: str, archs: Iterable[str]) -> str:
 def wheel_archs(version: str) -> tuple[str, ...]:
     """The architectures in a wheel of PyTorch's own, by its version; none: not known."""
     numbers, _, build = version.partition("+")
-    if not _RELEASE.fullmatch(numbers):
+    if not re.fullmatch(_RELEASE, numbers):
         return ()
     release = list(version_of(numbers)[:2])
     for row in table("torch_wheels")["builds"]:
@@ -140,7 +140,7 @@ def wheel_for(archs: Sequence[str], built_in: Cuda | None, version: str = "") ->
     data = table("torch_wheels")
     newest = {version_of(row["torch"])[:2]: row["torch"] for row in data["releases"]}
     own = version.partition("+")[0]
-    if _RELEASE.fullmatch(own):
+    if re.fullmatch(_RELEASE, own):
         newest[version_of(own)[:2]] = own
     archs = [arch for arch in archs if arch]
     if not (archs or built_in):

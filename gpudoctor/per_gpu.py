@@ -22,8 +22,11 @@ class Trouble(Struct, frozen=True, kw_only=True):
     basis: Basis = "vendor"
 
 
-def worst(troubles: Sequence[Trouble]) -> Finding:
-    """The finding over at least one trouble: as bad as the worst, all of them as evidence."""
+def worst(troubles: Sequence[Trouble], context: Iterable[str] = ()) -> Finding:
+    """The finding over at least one trouble: as bad as the worst, all of them as evidence.
+
+    `context` is what else should be known to judge it; it comes last.
+    """
     ordered = sorted(troubles, key=lambda trouble: trouble.status is not Status.FAIL)
     first = ordered[0]
     commands = list(dict.fromkeys(command for t in ordered for command in t.commands))
@@ -36,7 +39,7 @@ def worst(troubles: Sequence[Trouble]) -> Finding:
     evidence = [f"{which(trouble.gpu)}: {trouble.words}" for trouble in ordered]
     if len(ordered) == 1:  # the summary says it all, but not which card that is
         evidence = [f"{which(first.gpu)}: {first.gpu.name}"]
-    return say(_summary(ordered), fix, evidence=evidence, basis=first.basis)
+    return say(_summary(ordered), fix, evidence=[*evidence, *context], basis=first.basis)
 
 
 def which(gpu: Gpu) -> str:
@@ -54,6 +57,11 @@ def unread(gpus: Iterable[Gpu], *fields: str) -> Finding | None:
                     return skip(f"{reason}; root may read it")
                 return unknown(reason)
     return None
+
+
+def is_closed(gpu: Gpu) -> bool:
+    """Whether the operating system, as by a device cgroup, keeps it from this job."""
+    return any(word in gpu.lost for word in ("NO_PERMISSION", "OPERATING_SYSTEM"))
 
 
 def address(gpu: Gpu) -> str:

@@ -6,7 +6,8 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from gpudoctor.facts.gpu_path import PciGpu
+from gpudoctor.facts.expectations import Expectations
+from gpudoctor.facts.gpu_path import Allocation, PciGpu
 from gpudoctor.facts.gpus import Gpu
 
 G = TypeVar("G", Gpu, PciGpu)
@@ -43,6 +44,15 @@ def select(gpus: Sequence[Gpu], visible: Mapping[str, str]) -> Selection:
     vendor = vendor_of(gpus)
     among = of_vendor(gpus, vendor)
     return _amd(among, visible) if vendor == "amd" else _nvidia(among, visible)
+
+
+def promised(
+    allocation: Allocation | None, expectations: Expectations | None
+) -> tuple[int | None, str]:
+    """How many GPUs the job was promised, and by whom; None: nobody said."""
+    if expectations and expectations.gpus is not None:
+        return expectations.gpus, expectations.told_by or "--expect"
+    return (allocation.expected, allocation.told_by) if allocation else (None, "")
 
 
 def vendor_of(gpus: Sequence[Gpu]) -> str:

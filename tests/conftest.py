@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LANES = ("unit", "lab", "browser", "bench", "pythons")  # in the order in which they run
+LANES = ("unit", "lab", "gpu", "browser", "bench", "pythons")  # in the order in which they run
+# The build for processors: the plain one brings gigabytes of CUDA. PyPI does not have it.
+TORCH = "torch==2.13.0+cpu"
 
 Require = Callable[[object, str], None]
 
@@ -93,6 +95,26 @@ def installed(public, request, require) -> Path:
     pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python")]
     subprocess.run([*pip, "install", "-q", str(wheel)], check=True, timeout=300)
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_torch(public) -> Path:
+    """A Python that has the real PyTorch; where none can be had, CI has no way to it either."""
+    if "GPUDOCTOR_TORCH_PYTHON" in os.environ:
+        return Path(os.environ["GPUDOCTOR_TORCH_PYTHON"])
+    pythons = filter(None, map(shutil.which, (sys.executable, "python3.11")))
+    for number, python in enumerate(dict.fromkeys(pythons)):
+        folder = public / f"torch{number}"
+        made = subprocess.run([python, "-m", "venv", "--without-pip", folder], capture_output=True)
+        if made.returncode:  # one of pyenv's that does not start
+            continue
+        pip = [sys.executable, "-m", "pip", "--python", folder / "bin/python", "install"]
+        # What is imported is compiled then; the rest, most of it, never.
+        ended = subprocess.run([*pip, "-q", "--no-compile", TORCH], capture_output=True)
+        if ended.returncode == 0:
+            subprocess.run([folder / "bin/python", "-c", "import torch"], check=True)
+            return folder / "bin/python"
+    pytest.skip(f"pip finds no {TORCH} here, and GPUDOCTOR_TORCH_PYTHON names no Python with it")
 
 
 def _open_to_all(path: Path) -> bool:

@@ -12,14 +12,6 @@ XIDS = data.table("xid")
 WIRINGS = ("", "board", "machine", "bridge", "hive")
 
 
-@pytest.mark.parametrize("name", ["gpu_models", "gpu_throttle", "xid"])
-def test_table_says_what_it_is_and_of_when(name):
-    table = data.table(name)
-
-    assert len(table["about"]) > 40
-    assert re.fullmatch(r"20\d\d-\d\d-\d\d", table["as_of"])
-
-
 @pytest.mark.parametrize("row", MODELS["models"], ids=lambda row: row["name"])
 def test_model(row):
     assert re.compile(row["name"])

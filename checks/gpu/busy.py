@@ -24,11 +24,11 @@ HELD_BYTES = 2 << 30  # Primus's preflight; drivers and monitors hold less
 HELD_SHARE = 0.1
 DISPLAY_SHARE = 0.5  # desktops and Windows hold memory of their own
 # Of a desktop: they hold memory of the GPU that has the display, and give it back.
-DISPLAY = re.compile(
+DISPLAY = (
     r"Xorg|Xwayland|X|gnome-.*|kwin.*|plasmashell|mutter.*|sway|Hyprland|cinnamon|xfwm4"
     r"|firefox.*|chrom.*|code|electron|Isolated Web Co"
 )
-VGPU = re.compile(r"GRID |-\d+[ABCQ]$")  # NVIDIA vGPU user guide: profiles such as A40-48Q
+VGPU = r"GRID |-\d+[ABCQ]$"  # NVIDIA vGPU user guide: profiles such as A40-48Q
 
 
 @check(owner="node", symptoms=[r"(CUDA|HIP) out of memory", r"CUDA error: out of memory"])
@@ -61,11 +61,11 @@ def _share(gpu: Gpu) -> float:
 def _held(gpu: Gpu, container: Container | None) -> Trouble | None:
     """Memory that somebody else holds; without a process to name it is only a warning."""
     used = gpu.memory_used_bytes or 0
-    foreign = [p for p in gpu.processes or () if not DISPLAY.fullmatch(p.name)]
+    foreign = [p for p in gpu.processes or () if not re.fullmatch(DISPLAY, p.name)]
     if used < HELD_BYTES or _share(gpu) <= HELD_SHARE:
         return None
     model = gpu_model(gpu.name)
-    on_display = not (model and model.data_centre) and not VGPU.search(gpu.name)
+    on_display = not (model and model.data_centre) and not re.search(VGPU, gpu.name)
     if not foreign and on_display and _share(gpu) <= DISPLAY_SHARE:
         return None
     # In a pid namespace of its own nobody can tell whose process it is.
@@ -91,4 +91,6 @@ def _process(process: GpuProcess) -> str:
 
 
 def _is_apart(container: Container | None) -> bool:
-    return container is not None and stops.is_inside(container) and container.pid_private is not False
+    return (
+        container is not None and stops.is_inside(container) and container.pid_private is not False
+    )

@@ -29,8 +29,8 @@ from gpudoctor import (
     stops,
     warn,
 )
-from gpudoctor.per_gpu import NO_GPU, which
-from gpudoctor.selection import Selection, hip_variable, select
+from gpudoctor.per_gpu import NO_GPU, is_closed, which
+from gpudoctor.selection import Selection, hip_variable, promised, select, vendor_of
 
 DUPLICATE = [
     r"Duplicate GPU detected",
@@ -64,16 +64,18 @@ def gpu_count(
     if not gpus.devices:
         return skip(NO_GPU)
     chosen = select(gpus.devices, allocation.visible if allocation else {})
-    alive = [gpu for gpu in chosen.among if not gpu.lost]
-    expected, told_by = _promised(allocation, expectations)
-    units = sum(gpu.mig_devices or 1 if gpu.mig_enabled else 1 for gpu in alive)
-    if lost := [gpu for gpu in chosen.among if gpu.lost]:
-        return _lost(lost, chosen)
     shared = _is_shared(container, device_nodes)
+    # A device cgroup may close GPUs that nobody promised.
+    given = [gpu for gpu in chosen.among if not (shared and is_closed(gpu))]
+    alive = [gpu for gpu in given if not gpu.lost]
+    expected, told_by = promised(allocation, expectations)
+    units = sum(gpu.mig_devices or 1 if gpu.mig_enabled else 1 for gpu in alive)
+    if lost := [gpu for gpu in given if gpu.lost]:
+        return _lost(lost, chosen, gpus.remarks)
     if not shared and (missing := _missing(gpus, pci_bus)):
-        return _unknown_to_driver(missing, len(chosen.among))
+        return _unknown_to_driver(missing, len(chosen.among), gpus.remarks)
     if expected is not None and units < expected:
-        return _fewer(f"{count_of(units, 'GPU')}, {expected} by {told_by}", alive, expected, shared)
+        return _fewer(f"{count_of(units, 'GPU')}, {expected} by {told_by}", gpus, expected, shared)
     if cuda_init and 0 < cuda_init.devices < len(chosen.gpus) == units and chosen.certain:
         summary = f"{count_of(units, 'GPU')} by the driver, CUDA counts {cuda_init.devices}"
         text = "Look at the kernel's log for the GPU that CUDA leaves out"
@@ -81,15 +83,7 @@ def gpu_count(
     if workload and _torchrun(workload) and workload.local_ranks > units:
         return _too_many_ranks(workload, units)
     wanted = f", {expected} by {told_by}" if expected is not None else ""
-    return ok(f"{count_of(units, 'GPU')}{wanted}")
-
-
-def _promised(
-    allocation: Allocation | None, expectations: Expectations | None
-) -> tuple[int | None, str]:
-    if expectations and expectations.gpus is not None:
-        return expectations.gpus, expectations.told_by or "--expect"
-    return (allocation.expected, allocation.told_by) if allocation else (None, "")
+    return ok(f"{count_of(units, 'GPU')}{wanted}", gpus.remarks)
 
 
 def _is_shared(container: Container | None, nodes: DeviceNodes | None) -> bool:
@@ -98,9 +92,9 @@ def _is_shared(container: Container | None, nodes: DeviceNodes | None) -> bool:
     return kept or stops.is_inside(container) or (container is not None and container.slurm)
 
 
-def _lost(lost: Sequence[Gpu], chosen: Selection) -> Finding:
+def _lost(lost: Sequence[Gpu], chosen: Selection, remarks: Sequence[str]) -> Finding:
     summary = f"no answer from {len(lost)} of {count_of(len(chosen.among), 'GPU')}"
-    evidence = [f"{which(gpu)}: {gpu.lost}" for gpu in lost]
+    evidence = [*(f"{which(gpu)}: {gpu.lost}" for gpu in lost), *remarks]
     text = "Keep jobs off the node and reboot it; if the GPU is lost again, it is broken"
     fix = stops.ask_kernel(lost[0].vendor, text, "reboot")
     if chosen.variables and not any(gpu in lost for gpu in chosen.gpus):
@@ -108,13 +102,14 @@ def _lost(lost: Sequence[Gpu], chosen: Selection) -> Finding:
     return fail(summary, fix, evidence=evidence, basis="measured")
 
 
-def _fewer(summary: str, alive: Sequence[Gpu], expected: int, shared: bool) -> Finding:
-    vendor = alive[0].vendor
+def _fewer(summary: str, gpus: Gpus, expected: int, shared: bool) -> Finding:
+    vendor = vendor_of(gpus.devices)
     if shared:
         more = Fix(GpuDevices(vendor, expected))
-        return fail(summary, more, basis="measured", owner="launch")
+        return fail(summary, more, evidence=gpus.remarks, basis="measured", owner="launch")
     text = "Look why the others are missing, and reboot; or ask for fewer"
-    return fail(summary, stops.ask_kernel(vendor, text), basis="measured")
+    fix = stops.ask_kernel(vendor, text)
+    return fail(summary, fix, evidence=gpus.remarks, basis="measured")
 
 
 def _missing(gpus: Gpus, bus: PciBus | None) -> list[PciGpu]:
@@ -135,13 +130,13 @@ def _missing(gpus: Gpus, bus: PciBus | None) -> list[PciGpu]:
     ]
 
 
-def _unknown_to_driver(missing: Sequence[PciGpu], known: int) -> Finding:
+def _unknown_to_driver(missing: Sequence[PciGpu], known: int, remarks: Sequence[str]) -> Finding:
     summary = f"{known} of {known + len(missing)} GPUs on the bus work"
     evidence = [f"{gpu.bus_id} ({gpu.device_id}): the driver did not start it" for gpu in missing]
-    text = "Look why the driver could not start the GPU, and reboot"
-    return fail(
-        summary, stops.ask_kernel(missing[0].vendor, text), evidence=evidence, basis="measured"
+    fix = stops.ask_kernel(
+        missing[0].vendor, "Look why the driver could not start the GPU, and reboot"
     )
+    return fail(summary, fix, evidence=[*evidence, *remarks], basis="measured")
 
 
 def _torchrun(workload: Workload) -> bool:

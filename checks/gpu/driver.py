@@ -16,6 +16,7 @@ from gpudoctor import (
     skip,
     stops,
 )
+from gpudoctor.selection import of_vendor
 
 FLAVOUR = {True: ", open module", False: ", proprietary module", None: ""}
 
@@ -26,6 +27,7 @@ FLAVOUR = {True: ", open module", False: ", proprietary module", None: ""}
         r"Driver/library version mismatch",
         r"unsupported display driver / cuda driver combination",
         r"requires use of the NVIDIA open kernel modules",
+        r"Failed to open libnvidia-ml\.so",
         r"NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver",
     ],
 )
@@ -48,24 +50,25 @@ def gpu_driver(
     """
     if expectations and expectations.gpus == 0:
         return skip(stops.NOT_MEANT)
-    loaded = kernel_driver.nvidia
-    alive = [gpu.bus_id for gpu in gpus.alive if gpu.vendor == "nvidia"] if gpus else []
+    alive = [gpu.bus_id for gpu in of_vendor(gpus.alive, "nvidia")] if gpus else []
     log = kernel_log.lines if kernel_log else ()
     stop = stops.mismatch(kernel_driver, gpu_libraries, nvml, cuda_init, container)
     if not (cuda_init and cuda_init.code == 0 and not alive):  # works, though NVML is silent
         stop = stop or stops.wrong_flavour(kernel_driver, pci_bus, alive, log)
-    if not alive and not loaded:
+    if not alive and not kernel_driver.nvidia:
         stop = stop or stops.foreign_driver(pci_bus, "nvidia")
     if stop:
         return stop.finding()
-    if loaded:
-        return ok(f"nvidia {loaded}{FLAVOUR[kernel_driver.nvidia_open]}", _files(gpu_libraries))
-    if kernel_driver.amdgpu and kernel_driver.kfd_gpus:
-        return ok(f"amdgpu {kernel_driver.amdgpu_version or 'of the kernel'}")
+    if silent := stops.without_nvml(nvml, cuda_init, kernel_driver, pci_bus, container):
+        return silent.warning()
+    return _loaded(kernel_driver, gpu_libraries)
+
+
+def _loaded(driver: KernelDriver, libraries: GpuLibraries | None) -> Finding:
+    if driver.nvidia:
+        found = (libraries.libcuda, libraries.libnvidia_ml) if libraries else ()
+        flavour = FLAVOUR[driver.nvidia_open]
+        return ok(f"nvidia {driver.nvidia}{flavour}", [path for path in found if path])
+    if driver.amdgpu and driver.kfd_gpus:
+        return ok(f"amdgpu {driver.amdgpu_version or 'of the kernel'}")
     return skip("no driver of a GPU is loaded: see gpu-visible")
-
-
-def _files(libraries: GpuLibraries | None) -> list[str]:
-    if libraries is None:
-        return []
-    return [path for path in (libraries.libcuda, libraries.libnvidia_ml) if path]

@@ -4,12 +4,11 @@ import re
 
 from gpudoctor import Finding, Gpu, Gpus, Status, check, count_of, ok, skip, unknown
 from gpudoctor.gpu_models import gpu_model
-from gpudoctor.per_gpu import NO_GPU, Trouble, address, reset, unread, which, worst
+from gpudoctor.per_gpu import NO_GPU, Trouble, address, is_closed, reset, unread, which, worst
 
 SRAM_MOST = 4  # "more than 4 ... events within an address bank": GPU memory error management, RMA
 SILENT = "no answer"
-# Of these other checks speak: gpu-count, gpu-permission.
-CLOSED = re.compile(r"NO_PERMISSION|OPERATING_SYSTEM|NOT_SUPPORTED|not in KFD's topology")
+UNUSED = r"NOT_SUPPORTED|not in KFD's topology"  # of these gpu-count speaks
 OLD_SWITCHES = ("sm_70", "sm_80")  # before H100 a GPU on NVSwitches is not reset alone
 DRAINS_OTHERS = ("drain p2p",)  # the GPU itself goes on; NVML_GPU_RECOVERY_ACTION_DRAIN_P2P
 
@@ -136,7 +135,7 @@ def _remap(gpu: Gpu) -> list[Trouble]:
 
 def _recovery(gpu: Gpu) -> list[Trouble]:
     if gpu.lost:
-        if gpu.lost.startswith(SILENT) or CLOSED.search(gpu.lost):
+        if gpu.lost.startswith(SILENT) or is_closed(gpu) or re.search(UNUSED, gpu.lost):
             return []
         return [_reboot(gpu, f"does not answer: {gpu.lost}")]
     found = []
@@ -178,7 +177,7 @@ def _reboot(gpu: Gpu, words: str) -> Trouble:
         status=Status.FAIL,
         gpu=gpu,
         words=words,
-        text="Drain the node and reboot it; if it comes back, see power, cables, cooling and seating",
+        text="Drain the node and reboot it; if it comes back, see cables, cooling and seating",
         commands=("sudo reboot",),
     )
 

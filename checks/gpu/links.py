@@ -41,14 +41,9 @@ def gpu_nvlink(gpus: Gpus) -> Finding:
     linked = [gpu for gpu in whole if gpu.links]
     if not linked:
         return skip("no NVLink is seen: these GPUs have none, or it is hidden from here")
-    unjudged = [gpu for gpu in linked if not gpu_model(gpu.name) and _up(gpu) < _all(gpu)]
-    if unjudged:
-        seen = f"{_up(unjudged[0])} of {count_of(_all(unjudged[0]), 'NVLink')} up"
-        return skip(f"{seen}; whether {unjudged[0].name} should have more is not known")
-    if not any(_up(gpu) for gpu in linked):
+    if not any(_up(gpu) or not gpu_model(gpu.name) for gpu in linked):
         return ok("none is up: no bridge, or a single GPU of its board")
-    each = " or ".join(str(up) for up in sorted({_up(gpu) for gpu in linked}))
-    return ok(f"{each} NVLinks up on each of {count_of(len(linked), 'GPU')}")
+    return _all_well(linked, "NVLink")
 
 
 @check(owner="node", symptoms=FABRIC)
@@ -94,11 +89,17 @@ def gpu_xgmi(gpus: Gpus) -> Finding:
     linked = [gpu for gpu in whole if gpu.links]
     if not linked:
         return skip("no XGMI link is seen: these GPUs have none, or are split")
+    return _all_well(linked, "XGMI link")
+
+
+def _all_well(linked: list[Gpu], kind: str) -> Finding:
+    """How many are up, unless a model that is not known could have more."""
     unjudged = [gpu for gpu in linked if not gpu_model(gpu.name) and _up(gpu) < _all(gpu)]
     if unjudged:
-        return skip(f"whether all links of {unjudged[0].name} should be up is not known")
+        seen = f"{_up(unjudged[0])} of {count_of(_all(unjudged[0]), kind)} up"
+        return skip(f"{seen}; whether {unjudged[0].name} should have more is not known")
     each = " or ".join(str(up) for up in sorted({_up(gpu) for gpu in linked}))
-    return ok(f"{each} XGMI links up on each of {count_of(len(linked), 'GPU')}")
+    return ok(f"{each} {kind}s up on each of {count_of(len(linked), 'GPU')}")
 
 
 def _up(gpu: Gpu) -> int:

@@ -9,10 +9,10 @@ from gpudoctor import Finding, Fix, Gpus, KernelLog, check, count_of, data, fail
 from gpudoctor.per_gpu import NO_GPU
 
 BUS = r"(?P<bus>[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?)"
-XID = re.compile(rf"NVRM: Xid \((?:PCI:)?{BUS}\): (?P<code>\d+)(?:, (?P<rest>.*))?", re.I)
-SXID = re.compile(rf"SXid \(PCI:{BUS}\): (?P<code>\d+), (?P<kind>Fatal|Non-fatal)", re.I)
-FALLEN = re.compile(rf"NVRM: GPU (?:at (?:PCI:)?)?{BUS}.* has fallen off the bus", re.I)
-ACTION = re.compile(r"to 0x(?P<number>[0-9a-f]+) \((?P<name>[^)]*)\)", re.I)
+XID = rf"(?i)NVRM: Xid \((?:PCI:)?{BUS}\): (?P<code>\d+)(?:, (?P<rest>.*))?"
+SXID = rf"(?i)SXid \(PCI:{BUS}\): (?P<code>\d+), (?P<kind>Fatal|Non-fatal)"
+FALLEN = rf"(?i)NVRM: GPU (?:at (?:PCI:)?)?{BUS}.* has fallen off the bus"
+ACTION = r"(?i)to 0x(?P<number>[0-9a-f]+) \((?P<name>[^)]*)\)"
 OFF_THE_BUS, RECOVERY, NVLINK_5 = 79, 154, range(144, 151)  # Xids
 RESET = "drain the node and reset the GPU; ask the vendor if it comes back"
 RESEAT = "check power, cooling, riser and seating of the GPU"
@@ -84,7 +84,7 @@ def _events(lines: Iterable[str]) -> list[Event]:
     found: list[Event] = []
     for line in lines:
         event = _event(line)
-        if event is None or (FALLEN.search(line) and event in found):
+        if event is None or (re.search(FALLEN, line) and event in found):
             continue  # the driver says it twice
         if event.what == f"Xid {RECOVERY}" and re.search(r"to 0x0 \(", line):
             found = [earlier for earlier in found if earlier.bus != event.bus]
@@ -93,16 +93,16 @@ def _events(lines: Iterable[str]) -> list[Event]:
 
 
 def _event(line: str) -> Event | None:
-    if match := XID.search(line):
+    if match := re.search(XID, line):
         code, bus = int(match["code"]), _slot(match["bus"])
         rest = match["rest"] or ""
         return _recovery(bus, rest) if code == RECOVERY else _xid(bus, code, rest)
-    if match := SXID.search(line):
+    if match := re.search(SXID, line):
         kind = match["kind"].lower()
         severity = "fail" if kind == "fatal" else "info"
         what, meaning = f"SXid {int(match['code'])}", f"{kind} error of an NVSwitch"
         return Event(severity, what, meaning, RESET_ALL, _slot(match["bus"]), "NVSwitch")
-    if match := FALLEN.search(line):
+    if match := re.search(FALLEN, line):
         return _xid(_slot(match["bus"]), OFF_THE_BUS)
     for pattern, severity, what, action in SPOKEN:
         if re.search(pattern, line):
@@ -123,7 +123,7 @@ def _xid(bus: str, code: int, rest: str = "") -> Event:
 
 def _recovery(bus: str, rest: str) -> Event:
     """Xid 154 says itself what must be done."""
-    action = ACTION.search(rest)
+    action = re.search(ACTION, rest)
     name = action["name"] if action else "not told"
     severity = "warn" if name.lower() == "drain p2p" else "fail"
     if not action or int(action["number"], 16) == 0:

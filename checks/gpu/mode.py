@@ -19,7 +19,7 @@ from gpudoctor import (
 )
 from gpudoctor.gpu_models import gpu_model
 from gpudoctor.per_gpu import NO_GPU, Trouble, address, reset, unread, which, worst
-from gpudoctor.selection import select
+from gpudoctor.selection import promised, select
 
 MIG_OFF = "sudo nvidia-smi -i {} -mig 0  # then reset it, or reboot"
 ASSUMED = ("", "GPU device nodes")  # who told the number of ranks, where nobody did
@@ -94,7 +94,7 @@ def _mig(gpu: Gpu) -> Trouble | None:
             text="Reset the GPU while nobody uses it, or take the change back",
             commands=(
                 reset(gpu),
-                f"sudo nvidia-smi -i {address(gpu)} -mig {int(bool(gpu.mig_enabled))}  # take it back",
+                f"sudo nvidia-smi -i {address(gpu)} -mig {int(bool(gpu.mig_enabled))}  # as it was",
             ),
         )
     return None
@@ -122,9 +122,7 @@ def gpu_partition(
     split = [gpu for gpu in known if gpu.partition_compute != "SPX"]
     if not split and len(modes) == 1:
         return ok(f"{said} on {count_of(len(known), 'GPU')}")
-    stated = expectations.gpus if expectations else None
-    stated = stated or (allocation.expected if allocation else None)
-    if len(modes) == 1 and stated == len(gpus.alive):
+    if len(modes) == 1 and promised(allocation, expectations)[0] == len(gpus.alive):
         return ok(f"{said}: {count_of(len(known), 'partition')}, as expected")
     memory = min((gpu.memory_bytes for gpu in split if gpu.memory_bytes), default=0)
     each = f" of {size(memory)} each" if memory else ""

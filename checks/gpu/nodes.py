@@ -1,10 +1,12 @@
 """Device nodes: whether this user, in this container, may open them."""
 
 from gpudoctor import (
+    Allocation,
     Container,
     DeviceNodes,
     Expectations,
     Finding,
+    Gpus,
     User,
     check,
     count_of,
@@ -12,6 +14,7 @@ from gpudoctor import (
     skip,
     stops,
 )
+from gpudoctor.selection import promised
 
 # A machine with the first uses that one; the processor may have a GPU of the next.
 VENDORS = ("nvidia", "wsl", "amd")
@@ -29,6 +32,8 @@ VENDORS = ("nvidia", "wsl", "amd")
 )
 def gpu_permission(
     device_nodes: DeviceNodes,
+    gpus: Gpus | None,
+    allocation: Allocation | None,
     user: User | None,
     container: Container | None,
     expectations: Expectations | None,
@@ -43,13 +48,18 @@ def gpu_permission(
         return skip(stops.NOT_MEANT)
     for vendor in VENDORS:
         nodes = stops.nodes_of(device_nodes, vendor)
-        if nodes.control or (vendor == "wsl" and nodes.gpus):
+        if nodes.gpus and (nodes.control or vendor == "wsl"):
             break
     else:
         return skip("no device node of a GPU is here: see gpu-visible")
     if nodes.refused:
         return stops.closed(nodes, vendor, user, container, device_nodes.group_names).finding()
     opened = sum(not node.error for node in nodes.gpus)
+    if vendor == "amd" and gpus and (absent := stops.without_node(nodes, gpus.alive)):
+        wanted = promised(allocation, expectations)[0]
+        if wanted is None or opened < wanted:
+            stop = stops.left_out(absent, container)  # a part may be all that it was to get
+            return stop.warning() if wanted is None else stop.finding()
     kept = [
         f"{node.path}: {node.error}, not given to this job" for node in nodes.gpus if node.error
     ]

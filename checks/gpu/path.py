@@ -74,10 +74,11 @@ def gpu_visible(
         container=container or Container(),
         user=user,
     )
+    remarks = gpus.remarks if isinstance(gpus, Gpus) else ()
     if found := _usable(way):
-        return ok(found)
+        return ok(found, remarks)
     ladder, stop = stops.climb(way)
-    return stop.finding(ladder) if stop else _not_known(way)
+    return stop.finding(ladder, remarks) if stop else _not_known(way)
 
 
 def _not_known(way: stops.Seen) -> Finding:

@@ -61,12 +61,13 @@ def gpu_init(
         version = "CUDA {}.{}, ".format(*cuda_init.version) if cuda_init.version else ""
         return ok(f"{version}{count_of(cuda_init.devices, 'GPU')}")
     if kernel_driver and kernel_driver.kfd_gpus and not kernel_driver.nvidia:
-        return _hip(hip_init, gpu_libraries)
+        why = _below("amd", device_nodes, None, gpus, allocation)
+        return _hip(hip_init, gpu_libraries, why)
     if isinstance(cuda_init, Absent):
         if cuda_init.broken:
             return unknown(f"CUDA could not be tried: {cuda_init.absent}")
         return skip(f"{cuda_init.absent}: see gpu-visible")
-    if cuda_init.code in VAGUE and (why := _below(device_nodes, nvml, gpus, allocation)):
+    if cuda_init.code in VAGUE and (why := _below("nvidia", device_nodes, nvml, gpus, allocation)):
         return skip(why)
     if cuda_init.code == 0:
         return skip("CUDA starts and finds no GPU: see gpu-visible")
@@ -75,32 +76,33 @@ def gpu_init(
     return stop.finding()
 
 
-def _hip(hip_init: HipInit | Absent, libraries: GpuLibraries) -> Finding:
+def _hip(hip_init: HipInit | Absent, libraries: GpuLibraries, why: str) -> Finding:
     if isinstance(hip_init, Absent):
         if hip_init.broken:
             return unknown(f"HIP could not be tried: {hip_init.absent}")
         return skip(f"{hip_init.absent}: torch brings its own")
-    if hip_init.code:
-        return stops.hip_fails(hip_init, libraries).finding()
-    return ok(f"HIP, {count_of(hip_init.devices, 'GPU')}")
+    if hip_init.code == 0 and hip_init.devices:
+        return ok(f"HIP, {count_of(hip_init.devices, 'GPU')}")
+    return skip(why) if why else stops.hip_fails(hip_init, libraries).finding()
 
 
 def _below(
+    vendor: str,
     device_nodes: DeviceNodes | None,
     nvml: Nvml | None,
     gpus: Gpus | None,
     allocation: Allocation | None,
 ) -> str:
-    """What below CUDA explains that it finds no GPU; empty: nothing does."""
-    nodes = stops.nodes_of(device_nodes, "nvidia")
+    """What below the runtime explains that it finds no GPU; empty: nothing does."""
+    nodes = stops.nodes_of(device_nodes, vendor)
     if device_nodes and not nodes.gpus and not stops.nodes_of(device_nodes, "wsl").gpus:
-        return "CUDA finds no device nodes: see gpu-visible"
+        return "there are no device nodes of GPUs: see gpu-visible"
     if nodes.refused:
         return "the device nodes cannot be opened: see gpu-permission"
     if nvml and nvml.code not in (0, stops.NVML_NO_LIBRARY):
         return f"NVML does not start either, {nvml.error}: see gpu-visible"
     if gpus and allocation:
-        chosen = select(of_vendor(gpus.devices, "nvidia"), allocation.visible)
+        chosen = select(of_vendor(gpus.devices, vendor), allocation.visible)
         if chosen.among and not chosen.gpus:
             return "variables hide all GPUs: see gpu-selection"
     return ""

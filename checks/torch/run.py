@@ -28,7 +28,7 @@ from gpudoctor.per_gpu import NO_GPU
 NO_KERNEL = r"no kernel image is available|invalid device function|NoBinaryForGpu"
 BUSY = r"out of memory|devices are busy or unavailable"
 
-PYTORCHS_OWN = re.compile(r"(\d+\.\d+\.\d+)\+(cu\d+|rocm[\d.]+|cpu)")
+PYTORCHS_OWN = r"(\d+\.\d+\.\d+)\+(cu\d+|rocm[\d.]+|cpu)"
 AGAIN = "Install torch again, with all the wheels that it needs"
 
 # What an import error says -> what to do. The first that fits.
@@ -99,7 +99,7 @@ def torch_import(
         return ok(f"torch {torch_run.version}, imported in {seconds:.1f} s")
     text = next(text for pattern, text in BROKEN_IMPORT.items() if re.search(pattern, error))
     commands = []
-    wheel = PYTORCHS_OWN.fullmatch(torch_build.version) if torch_build else None
+    wheel = re.fullmatch(PYTORCHS_OWN, torch_build.version) if torch_build else None
     if text is AGAIN and wheel:
         command = Wheel(wheel[1], wheel[2]).command
         commands = [f"{job_python.pip} install --force-reinstall {command}"]

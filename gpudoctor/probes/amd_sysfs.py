@@ -1,15 +1,13 @@
 """What amdgpu shows of one GPU in sysfs."""
 
 import errno
-import os
 import re
 from typing import Any
 
-from gpudoctor.probes import Machine
+from gpudoctor.probes import Machine, pci
 
 VENDOR = "0x1002"
 ALL_ONES = 63  # the link width that a device has when it is gone from the bus
-GENERATIONS = {"2.5": 1, "5.0": 2, "8.0": 3, "16.0": 4, "32.0": 5, "64.0": 6}  # GT/s
 # What sysfs answers for something that this GPU does not have.
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.EOPNOTSUPP)
 
@@ -47,10 +45,9 @@ class Device:
             return {}
         if self.machine.text(f"{self.folder}/power/runtime_status") == "suspended":
             return self.health()
-        link = self.link()
-        if link["pcie_width"] == ALL_ONES:
+        if self.machine.number(f"{self.folder}/current_link_width") == ALL_ONES:
             return {"lost": "fell off the PCI bus: its registers read as all ones"}
-        return link | self.health() | self.sensors()
+        return self.link() | self.health() | self.sensors()
 
     def health(self) -> dict[str, Any]:
         """Error counters, retired pages and modes."""
@@ -110,16 +107,13 @@ class Device:
         return fields
 
     def link(self) -> dict[str, int | None]:
-        """The link of the card to its slot; Radeons have a switch of their own behind it."""
-        card = os.path.realpath(self.machine.path(self.folder))
-        slot = os.path.dirname(card)
-        while _raw(slot, "vendor") == VENDOR:  # as amdgpu_device_partner_bandwidth() skips them
-            card, slot = slot, os.path.dirname(slot)
+        """The link of the card to its slot."""
+        found = pci.link(self.machine, self.folder)
         return {
-            "pcie_width": _width(card, "current"),
-            "pcie_width_max": _least(_width(card, "max"), _width(slot, "max")),
-            "pcie_gen": _generation(card, "current"),
-            "pcie_gen_max": _least(_generation(card, "max"), _generation(slot, "max")),
+            "pcie_width": found.width,
+            "pcie_width_max": found.width_max,
+            "pcie_gen": found.gen,
+            "pcie_gen_max": found.gen_max,
         }
 
 
@@ -133,24 +127,3 @@ def parse_bad_pages(text: str) -> tuple[int, bool]:
     """Retired pages, and whether more wait for it: "0x3a0 : 0x1000 : R"; P and F wait."""
     flags = re.findall(r":\s*([RPF])\s*$", text, re.MULTILINE)
     return flags.count("R"), bool(set(flags) & {"P", "F"})
-
-
-def _raw(folder: str, name: str) -> str:
-    try:
-        with open(f"{folder}/{name}") as file:
-            return file.read(100).strip()
-    except OSError:
-        return ""
-
-
-def _width(folder: str, which: str) -> int | None:
-    text = _raw(folder, f"{which}_link_width")
-    return int(text) or None if text.isdigit() else None  # 0: an integrated GPU has no link
-
-
-def _generation(folder: str, which: str) -> int | None:
-    return GENERATIONS.get(_raw(folder, f"{which}_link_speed").partition(" ")[0])
-
-
-def _least(one: int | None, other: int | None) -> int | None:
-    return min((value for value in (one, other) if value is not None), default=None)

@@ -19,9 +19,9 @@ from gpudoctor.facts.gpu_path import (
 )
 from gpudoctor.probes import Machine, linker, pci, probe, signs
 from gpudoctor.probes import kernel_log as log
+from gpudoctor.probes.allocation import CHOOSE, local_rank, promised
 from gpudoctor.probes.amd_kfd import NODES as KFD_NODES
 from gpudoctor.probes.amd_kfd import arch_of, parse_properties
-from gpudoctor.probes.allocation import CHOOSE, local_rank, promised
 from gpudoctor.probes.cgroup import parse_cpus
 from gpudoctor.probes.in_time import in_time
 from gpudoctor.snapshot import Absent

@@ -17,12 +17,12 @@ SECONDS = 2.0
 RECORD = 1 << 16  # bytes; a shorter buffer than the record is an error
 READ_ALL, SIZE_BUFFER = 3, 10  # of syslog(2)
 
-_NVIDIA = re.compile(r"NVRM: |\bSXid \(PCI")
+_NVIDIA = r"NVRM: |\bSXid \(PCI"
 # amdgpu writes a hundred lines for each GPU when it starts: only what went wrong.
-_AMD = re.compile(
+_AMD = (
     r"\*ERROR\*|GPU reset|ring \S+ timeout|\bRAS\b.*(uncorrectable|poison|fatal)|uncorrectable"
     r"|page fault|PCI rejects atomics|skipped device|Queue preemption failed|bad page|hang"
-    r"|timed out|device lost|[Ff]atal error|failed",
+    r"|timed out|device lost|[Ff]atal error|failed"
 )
 
 
@@ -47,9 +47,9 @@ def of_gpus(lines: Iterable[str], addresses: Sequence[str] = ()) -> tuple[str, .
     kept: deque[str] = deque(maxlen=MOST_LINES)
     for line in lines:
         if "NVRM" in line or "SXid" in line:
-            found = _NVIDIA.search(line)
+            found = re.search(_NVIDIA, line)
         elif "amdgpu" in line or "kfd" in line:
-            found = _AMD.search(line)
+            found = re.search(_AMD, line)
         else:
             found = None
         if found or ("AER:" in line and any(address in line for address in addresses)):

@@ -4,6 +4,7 @@ import functools
 import os
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from gpudoctor.facts.gpu_path import PciGpu
 from gpudoctor.probes import Machine
@@ -19,7 +20,16 @@ BRIDGE_CLASS = "0x0680"  # NVSwitch, of NVIDIA's
 # Generation by transfer rate in GT/s.
 GENERATIONS = {"2.5": 1, "5": 2, "8": 3, "16": 4, "32": 5, "64": 6, "128": 7}
 WIDTHS = (1, 2, 4, 8, 12, 16, 32)  # a device that does not answer shows 0, 63 or 255
-_ADDRESS = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+_ADDRESS = r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]"
+
+
+class Link(NamedTuple):
+    """A PCIe link; the highest values are those of card and slot together."""
+
+    width: int | None
+    width_max: int | None
+    gen: int | None
+    gen_max: int | None
 
 
 @functools.cache
@@ -78,29 +88,39 @@ def _theirs(machine: Machine) -> Iterator[tuple[str, str, str]]:
 def _gpu(machine: Machine, address: str, vendor: str) -> PciGpu:
     at = f"{DEVICES}/{address}"
     node = machine.number(f"{at}/numa_node")
-    widths, speeds = [], []
-    end, port = _link(machine, at)
-    for side in (end, port):
-        widths.append(_width(machine, f"{side}/max_link_width") if side else None)
-        speeds.append(parse_generation(machine.text(f"{side}/max_link_speed")) if side else None)
     # The link's state is read from the device itself; one that sleeps would be woken by that.
     awake = machine.text(f"{at}/power/runtime_status") not in ("suspended", "suspending")
+    to_slot = link(machine, at, awake=awake)
     return PciGpu(
         bus_id=address,
         vendor=vendor,
         device_id=machine.text(f"{at}/device") or "",
         driver=os.path.basename(machine.link(f"{at}/driver")),
         numa_node=node if node is not None and node >= 0 else None,
-        link_width=_width(machine, f"{end}/current_link_width") if awake else None,
-        link_width_max=min((width for width in widths if width), default=None),
-        link_gen=parse_generation(machine.text(f"{end}/current_link_speed")) if awake else None,
-        link_gen_max=min((speed for speed in speeds if speed), default=None),
+        link_width=to_slot.width,
+        link_width_max=to_slot.width_max,
+        link_gen=to_slot.gen,
+        link_gen_max=to_slot.gen_max,
         aer_fatal=parse_errors(machine.text(f"{at}/aer_dev_fatal")),
         aer_nonfatal=parse_errors(machine.text(f"{at}/aer_dev_nonfatal")),
     )
 
 
-def _link(machine: Machine, at: str) -> tuple[str, str]:
+def link(machine: Machine, at: str, *, awake: bool = True) -> Link:
+    """The link of the card at this path to its slot; one that sleeps has no state."""
+    end, port = _ends(machine, at)
+    sides = [side for side in (end, port) if side]
+    widths = [_width(machine, f"{side}/max_link_width") for side in sides]
+    speeds = [parse_generation(machine.text(f"{side}/max_link_speed")) for side in sides]
+    return Link(
+        width=_width(machine, f"{end}/current_link_width") if awake else None,
+        width_max=min((width for width in widths if width), default=None),
+        gen=parse_generation(machine.text(f"{end}/current_link_speed")) if awake else None,
+        gen_max=min((speed for speed in speeds if speed), default=None),
+    )
+
+
+def _ends(machine: Machine, at: str) -> tuple[str, str]:
     """The two ends of the link to the slot: the card's own, and the port's, empty if not seen.
 
     Radeons have a PCIe switch on the card; the link between it and the chip is always wide.
@@ -109,7 +129,7 @@ def _link(machine: Machine, at: str) -> tuple[str, str]:
     end = os.path.normpath(os.path.join(DEVICES, target)) if target else at
     while True:
         port = os.path.dirname(end)
-        if not (target and _ADDRESS.fullmatch(os.path.basename(port))):
+        if not (target and re.fullmatch(_ADDRESS, os.path.basename(port))):
             return end, ""
         if machine.text(f"{end}/vendor") == "0x1002" == machine.text(f"{port}/vendor"):
             end = port

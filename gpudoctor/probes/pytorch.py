@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,6 +16,7 @@ from gpudoctor.probes.job_python import job_python, site_packages
 from gpudoctor.snapshot import Absent
 
 SCRIPT = os.path.join(os.path.dirname(__file__), "foreign", "torch_run.py")
+GRACE = 0.5  # seconds that a killed process gets to go
 ASK = "imports torch (some seconds): gpudoctor check torch"
 
 
@@ -47,7 +49,9 @@ def torch_run(machine: Machine) -> TorchRun | Absent:
     python = job_python(machine)
     if isinstance(python, Absent):
         return python
-    return parse_run(_ask(machine, python.path), python.path)
+    env, cwd = machine.env, machine.cwd
+    ended = ask(python.path, SCRIPT, seconds=seconds_left(), env=env, cwd=cwd)
+    return parse_run(ended, python.path)
 
 
 def parse_version(text: str) -> dict[str, str]:
@@ -67,10 +71,7 @@ def parse_run(ended: Ended, python: str) -> TorchRun | Absent:
     """The fact, or why there is none, from the last whole line that the script wrote."""
     from gpudoctor.probes.foreign.torch_run import MARK  # not for torch_build
 
-    found: dict[str, Any] | None = None
-    for line in ended.said.splitlines():
-        with contextlib.suppress(msgspec.DecodeError):
-            found = msgspec.json.decode(line.partition(MARK)[2])
+    found = last_answer(ended, MARK)
     if found is None:
         why = ended.how or "ended without an answer"
         return Absent(f"{python}: {': '.join(filter(None, (why, ended.last_words)))}", broken=True)
@@ -93,6 +94,15 @@ def parse_run(ended: Ended, python: str) -> TorchRun | Absent:
         elif not found.get("available"):
             found["reason"] = stopped
     return msgspec.convert(found, TorchRun)
+
+
+def last_answer(ended: Ended, mark: str) -> dict[str, Any] | None:
+    """What stands in the last whole line that a script wrote behind its mark."""
+    found: dict[str, Any] | None = None
+    for line in ended.said.splitlines():
+        with contextlib.suppress(msgspec.DecodeError):
+            found = msgspec.json.decode(line.partition(mark)[2])
+    return found
 
 
 def _described(machine: Machine, folder: str, text: str, python: JobPython) -> TorchBuild:
@@ -122,18 +132,25 @@ def _preloaded(machine: Machine) -> list[str]:
     return [os.path.realpath(machine.path(entry)) for entry in found]
 
 
-def _ask(machine: Machine, python: str) -> Ended:
+def ask(
+    python: str,
+    script: str,
+    *arguments: str,
+    seconds: float,
+    env: Mapping[str, str],
+    cwd: str | None = None,
+) -> Ended:
+    """Run one of the stand-alone scripts by another Python; it is killed if it takes longer."""
     import subprocess  # only where torch is asked for: the import takes its time
 
-    seconds = _seconds()
     try:
         process = subprocess.Popen(
-            [python, "-B", SCRIPT, str(seconds)],
+            [python, "-B", script, str(seconds), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=dict(machine.env),
-            cwd=machine.cwd,
+            env=dict(env),
+            cwd=cwd,
         )
     except OSError as error:
         return Ended("", f"does not start ({error.strerror})", "")
@@ -144,6 +161,10 @@ def _ask(machine: Machine, python: str) -> Ended:
         process.kill()
         how = f"no answer in {seconds:.0f} s"
         out, err = late.stdout or b"", late.stderr or b""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)  # one that is stuck in the kernel is left behind
+        for pipe in filter(None, (process.stdout, process.stderr)):
+            pipe.close()
     else:
         if process.returncode < 0:
             how = signal.Signals(-process.returncode).name
@@ -153,7 +174,7 @@ def _ask(machine: Machine, python: str) -> Ended:
     return Ended(out.decode("utf-8", "replace"), how, next(filter(None, reversed(words)), "")[:300])
 
 
-def _seconds() -> float:
+def seconds_left() -> float:
     """How long the script may take, so that something is left to tell how far it came.
 
     The child that we are in has its alarm set to its deadline and up to 2 s more.

@@ -5,9 +5,9 @@ their words and fixes from here.
 """
 
 from gpudoctor.stops.driver import foreign_driver, mismatch, not_loaded, wrong_flavour
-from gpudoctor.stops.ladder import NVML_NO_LIBRARY, Seen, climb
-from gpudoctor.stops.nodes import Nodes, closed, nodes_of
-from gpudoctor.stops.runtime import cuda_fails, hidden, hip_fails
+from gpudoctor.stops.ladder import Seen, climb
+from gpudoctor.stops.nodes import Nodes, closed, left_out, nodes_of, without_node
+from gpudoctor.stops.runtime import NVML_NO_LIBRARY, cuda_fails, hidden, hip_fails, without_nvml
 from gpudoctor.stops.stop import Stop, ask_kernel, is_inside
 
 NOT_MEANT = "no GPU is expected here"
@@ -26,8 +26,11 @@ __all__ = [
     "hidden",
     "hip_fails",
     "is_inside",
+    "left_out",
     "mismatch",
     "nodes_of",
     "not_loaded",
+    "without_node",
+    "without_nvml",
     "wrong_flavour",
 ]

@@ -21,13 +21,17 @@ from gpudoctor.selection import of_vendor, select, vendor_of
 from gpudoctor.snapshot import Absent
 from gpudoctor.stops.driver import mismatch, not_loaded, wrong_flavour
 from gpudoctor.stops.nodes import Nodes, closed, nodes_of
-from gpudoctor.stops.runtime import cuda_fails, hidden, hip_fails
-from gpudoctor.stops.stop import Stop, ask_kernel, is_inside
+from gpudoctor.stops.runtime import NVML_NO_LIBRARY, cuda_fails, hidden, hip_fails
+from gpudoctor.stops.stop import Stop, ask_kernel, install_libraries, is_inside
 from gpudoctor.units import count_of
 
-NVML_NO_LIBRARY = 12  # NVML_ERROR_LIBRARY_NOT_FOUND
 NAMES = {"nvidia": "NVIDIA", "amd": "AMD"}
-NODES = {"nvidia": "/dev/nvidia*", "amd": "/dev/kfd and /dev/dri/renderD*"}
+# The nodes for all GPUs, and those of each.
+NODES = {
+    "nvidia": ("/dev/nvidiactl", "/dev/nvidia0"),
+    "amd": ("/dev/kfd", "/dev/dri/renderD*"),
+    "wsl": ("", "/dev/dxg"),
+}
 
 
 class Seen(NamedTuple):
@@ -144,7 +148,7 @@ def _device_nodes(seen: Seen) -> tuple[Status, str] | Stop:
     nodes = seen.opened
     if nodes.gpus and (nodes.control or seen.container.wsl2):
         return Status.PASS, f"{count_of(len(nodes.gpus), 'GPU')}: {nodes.gpus[0].path}, ..."
-    wanted = "/dev/dxg" if seen.container.wsl2 else NODES[seen.vendor]
+    wanted = _missing(nodes, "wsl" if seen.container.wsl2 else seen.vendor)
     names = ("NVIDIA_VISIBLE_DEVICES", "AMD_VISIBLE_DEVICES")
     evidence = [f"{n}={seen.allocation.visible[n]}" for n in names if n in seen.allocation.visible]
     if is_inside(seen.container):
@@ -160,6 +164,14 @@ def _device_nodes(seen: Seen) -> tuple[Status, str] | Stop:
         text, command = "Update WSL, and NVIDIA's driver in Windows", "wsl.exe --update"
     fix = Fix(text=text, commands=[command], needs_root=not seen.container.wsl2)
     return Stop(f"there is no {wanted}", fix, "node", tuple(evidence))
+
+
+def _missing(nodes: Nodes, kind: str) -> str:
+    """Which nodes are not there; those for all GPUs may be."""
+    for_all, of_each = NODES[kind]
+    if not for_all or (nodes.control and not nodes.gpus):
+        return of_each
+    return for_all if nodes.gpus else f"{for_all} and {of_each}"
 
 
 def _permission(seen: Seen) -> tuple[Status, str] | Stop:
@@ -195,11 +207,7 @@ def _library(seen: Seen) -> tuple[Status, str] | Stop:
     if seen.container.wsl2:
         fix = Fix(EnvSet("LD_LIBRARY_PATH", "/usr/lib/wsl/lib"))
         return Stop(summary, fix, "job", evidence)
-    branch = seen.driver.nvidia.partition(".")[0]
-    text = f"Install the driver's user libraries of version {seen.driver.nvidia or 'loaded'}"
-    command = f"apt-get install libnvidia-compute-{branch}  # RHEL, SUSE: nvidia-driver-cuda-libs"
-    fix = Fix(text=text, commands=[command], needs_root=True)
-    return Stop(summary, fix, "node", evidence)
+    return Stop(summary, install_libraries(seen.driver.nvidia), "node", evidence)
 
 
 def _nvml(seen: Seen) -> tuple[Status, str] | Stop:

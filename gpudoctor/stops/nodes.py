@@ -1,17 +1,19 @@
 """Device nodes that are there and cannot be opened."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from gpudoctor.facts.container import Container
 from gpudoctor.facts.gpu_path import DeviceNode, DeviceNodes
+from gpudoctor.facts.gpus import Gpu
 from gpudoctor.facts.user import User
 from gpudoctor.finding import Fix, Owner
 from gpudoctor.launch.settings import GpuDevices, Group, Setting
 from gpudoctor.stops.stop import Stop, is_inside
 
 NOBODY = 65534  # the group that a user namespace shows for one that it does not map
+DRI = "/dev/dri"
 PATHS = {
     "nvidia": (r"/dev/nvidia(ctl|-uvm)", r"/dev/nvidia\d+"),
     "amd": (r"/dev/kfd", r"/dev/dri/renderD\d+"),
@@ -41,6 +43,27 @@ def nodes_of(nodes: DeviceNodes | None, vendor: str) -> Nodes:
         [node for node in found if re.fullmatch(control, node.path)],
         [node for node in found if re.fullmatch(gpus, node.path)],
     )
+
+
+def without_node(nodes: Nodes, gpus: Iterable[Gpu]) -> list[Gpu]:
+    """GPUs that the driver offers, and whose device node is not here: ROCm leaves them out."""
+    here = {node.path for node in nodes.gpus}
+    cards = [gpu for gpu in gpus if gpu.render_node and not gpu.integrated]
+    return [gpu for gpu in cards if f"{DRI}/{gpu.render_node}" not in here]
+
+
+def left_out(gpus: Sequence[Gpu], container: Container | None) -> Stop:
+    """Some GPUs of AMD's have no device node here."""
+    paths = [f"{DRI}/{gpu.render_node}" for gpu in gpus]
+    more = f" and {len(paths) - 1} more are" if paths[1:] else " is"
+    summary = f"{paths[0]}{more} not here: ROCm leaves such a GPU out"
+    evidence = tuple(
+        f"{path}, of {gpu.bus_id}: not here" for path, gpu in zip(paths, gpus, strict=True)
+    )
+    if is_inside(container):
+        return Stop(summary, Fix(GpuDevices("amd")), "launch", evidence)
+    fix = Fix(text="Have udev make the nodes", commands=["udevadm trigger"], needs_root=True)
+    return Stop(summary, fix, "node", evidence)
 
 
 def _is_refused(node: DeviceNode) -> bool:

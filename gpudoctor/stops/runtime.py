@@ -1,14 +1,16 @@
 """The variables leave no GPU, or the vendor's runtime does not start."""
 
 from gpudoctor.facts.container import Container
-from gpudoctor.facts.gpu_path import CudaInit, GpuLibraries, HipInit, KernelDriver
+from gpudoctor.facts.gpu_path import CudaInit, GpuLibraries, HipInit, KernelDriver, PciBus
+from gpudoctor.facts.gpus import Nvml
 from gpudoctor.finding import Fix, Owner
-from gpudoctor.launch.settings import EnvUnset, GpuDevices
-from gpudoctor.selection import Selection
+from gpudoctor.launch.settings import EnvSet, EnvUnset, GpuDevices
+from gpudoctor.selection import Selection, of_vendor
 from gpudoctor.stops.nodes import Nodes
-from gpudoctor.stops.stop import Stop, ask_kernel, is_inside
+from gpudoctor.stops.stop import Stop, ask_kernel, install_libraries, is_inside
 
 UVM = "/dev/nvidia-uvm"
+NVML_NO_LIBRARY = 12  # NVML_ERROR_LIBRARY_NOT_FOUND
 
 
 def hidden(selection: Selection) -> Stop:
@@ -83,6 +85,28 @@ def cuda_fails(
     reload = "rmmod nvidia_uvm && modprobe nvidia_uvm  # after suspend; else reboot"
     text = "Look for the cause in the kernel's log"
     return Stop(summary, ask_kernel("nvidia", text, reload), node, evidence)
+
+
+def without_nvml(
+    nvml: Nvml | None,
+    cuda: CudaInit | None,
+    driver: KernelDriver,
+    bus: PciBus | None,
+    container: Container | None,
+) -> Stop | None:
+    """CUDA does without NVML, but NCCL does not: nccl/src/misc/nvmlwrap.cc."""
+    if nvml is None or nvml.code in (None, 0) or cuda is None or not cuda.devices:
+        return None
+    if not of_vendor(bus.gpus if bus else (), "nvidia"):
+        return None  # Jetsons have no card and no NVML
+    if nvml.code != NVML_NO_LIBRARY:
+        fix = ask_kernel("nvidia", "Look for the cause in the kernel's log")
+        return Stop(f"CUDA works, NVML does not: {nvml.error}", fix, "node")
+    summary = "CUDA works, but libnvidia-ml.so.1, which NCCL needs, cannot be loaded"
+    if is_inside(container):
+        settings = (EnvSet("NVIDIA_DRIVER_CAPABILITIES", "compute,utility"), GpuDevices("nvidia"))
+        return Stop(summary, Fix(*settings), "launch", (nvml.error,))
+    return Stop(summary, install_libraries(driver.nvidia), "node", (nvml.error,))
 
 
 def hip_fails(hip: HipInit, libraries: GpuLibraries | None) -> Stop:

@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from gpudoctor.report import Report
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Examine = Callable[..., Report]
 
+HERE = Path(__file__).parent
+DRIVER = "580.95.05"  # whose libraries ours are
 INSIDE = "/opt/gpudoctor"  # where containers find the installed wheel
 
 
@@ -79,7 +82,7 @@ def examine_in_podman(podman) -> Examine:
     def examine(flags: Sequence[str], *args: str, before: str = "") -> Report:
         shell = ["sh", "-c", f'{before}\nexec "$@"', "sh"] if before else []
         check = [f"{INSIDE}/bin/python", "-m", "gpudoctor", "check", "-f", "json", *args]
-        return _report(podman(flags, [*shell, *check]))
+        return report_of(podman(flags, [*shell, *check]))
 
     return examine
 
@@ -94,12 +97,12 @@ def examine(gpudoctor) -> Examine:
     ) -> Report:
         command = [*under, gpudoctor, "check", "-f", "json", *args]
         options = {"capture_output": True, "text": True, "timeout": 60, **options}
-        return _report(subprocess.run(command, **options))
+        return report_of(subprocess.run(command, **options))
 
     return examine
 
 
-def _report(ended: subprocess.CompletedProcess[str]) -> Report:
+def report_of(ended: subprocess.CompletedProcess[str]) -> Report:
     assert ended.stdout, f"exit code {ended.returncode}: {ended.stderr}"
     report = msgspec.json.decode(ended.stdout, type=Report)
 
@@ -124,6 +127,55 @@ def in_mounts(require) -> Run:
         return subprocess.run(words, **options)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def compiled(require) -> Callable[..., Path]:
+    """`compiled(source, file, *flags)`: a shared library; its directory."""
+    compiler = shutil.which("cc")
+    require(compiler, "there is no C compiler")
+
+    def compile(source: Path, file: Path, *flags: str) -> Path:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        command = [str(compiler), "-shared", "-fPIC", "-pthread", "-O1", "-Wall", "-Wextra"]
+        subprocess.run([*command, "-o", file, source, *flags], check=True, timeout=60)
+        return file.parent
+
+    return compile
+
+
+@pytest.fixture(scope="session")
+def libnvidia_ml(compiled, public) -> Path:
+    """The directory with a libnvidia-ml.so.1 that plays the GPUs of a file."""
+    return _of_driver(compiled, HERE / "fake_nvml/fake_nvml.c", public / "nvml", "libnvidia-ml")
+
+
+@pytest.fixture(scope="session")
+def libcuda(compiled, public) -> Path:
+    """The directory with a libcuda.so.1 that does as its variables say."""
+    return _of_driver(compiled, HERE / "fake_cuda/fake_cuda.c", public / "cuda", "libcuda")
+
+
+def _of_driver(compiled: Callable[..., Path], source: Path, folder: Path, name: str) -> Path:
+    """Named as the driver's packages name it."""
+    file = f"{name}.so.{DRIVER}"
+    compiled(source, folder / file, f"-Wl,-soname,{name}.so.1", "-ldl")
+    (folder / f"{name}.so.1").symlink_to(file)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def downloaded(tmp_path_factory, require) -> Callable[[str], Path]:
+    """`downloaded(requirement)`: a directory with a package that no environment here is to have."""
+
+    def install(requirement: str) -> Path:
+        folder = tmp_path_factory.mktemp("downloaded")
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", folder]
+        ended = subprocess.run([*pip, requirement], capture_output=True, text=True, timeout=300)
+        require(ended.returncode == 0, f"pip cannot install {requirement}: {ended.stderr[-300:]}")
+        return folder
+
+    return install
 
 
 class Cgroup:

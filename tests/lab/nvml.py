@@ -28,8 +28,9 @@ from gpudoctor.judge import judge
 from gpudoctor.registry import builtin_checks
 from gpudoctor.snapshot import Snapshot
 
+from .conftest import DRIVER
+
 FAKE = Path(__file__).with_name("fake_nvml")
-DRIVER = "580.95.05"
 WELL = (Status.PASS, Status.SKIP)
 
 H100 = Gpu(

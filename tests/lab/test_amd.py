@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,29 +12,15 @@ import pytest
 
 from gpudoctor import EnvSet, Gpus, Group, Status
 from gpudoctor.report import Report, Result
-from tests.lab.fake_amdsmi.build import build
-from tests.lab.fake_sysfs.amd import RADEON, RAPHAEL, Card, mi300x, plant
 
-pytestmark = pytest.mark.lab
+from .fake_amdsmi.layout import SOURCE, header
+from .fake_sysfs.amd import RADEON, RAPHAEL, Card, mi300x, plant, write
+from .fake_sysfs.over import laid_over
 
 FAIL, WARN = Status.FAIL, Status.WARN
 AMDSMI = "7.0.2"
 FIRST, SECOND = mi300x()
 CONFIG = f"count=2\ngpu0.bdf={FIRST.bus_id}\ngpu1.bdf={SECOND.bus_id}\n"
-NODES = "chmod 0666 {root}/dev/kfd {root}/dev/dri/*"
-
-
-def laid_over(root: Path, nodes: str = NODES) -> str:
-    """A script that lays the tree over /sys and its nodes, openable ones, over /dev."""
-    return f"""
-        for node in {root}/dev/kfd {root}/dev/dri/*; do
-            if [ -f $node ]; then rm $node; mknod $node c 1 3; fi
-        done
-        {nodes.format(root=root)}
-        mount -t overlay -o lowerdir={root}/sys:/sys overlay /sys
-        mount -t overlay -o lowerdir={root}/dev:/dev overlay /dev
-        mount -t tmpfs -o size=16g tmpfs /dev/shm
-    """
 
 
 @pytest.fixture
@@ -63,7 +47,7 @@ def check(in_mounts, gpudoctor, require, tmp_path):
     require(os.geteuid() == 0, "device nodes and mounts over /sys need root")
 
     def run(
-        cards: list[Card], nodes: str = NODES, under: tuple[str, ...] = (), **env: str
+        cards: list[Card], nodes: str = "", under: tuple[str, ...] = (), **env: str
     ) -> dict[str, Result]:
         script = laid_over(plant(tmp_path / "tree", cards), nodes)
         path = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
@@ -78,23 +62,19 @@ def check(in_mounts, gpudoctor, require, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def binding(tmp_path_factory: pytest.TempPathFactory, require) -> Path:
+def binding(downloaded) -> Path:
     """A directory with the amdsmi of PyPI."""
-    require(shutil.which("gcc"), "needs a C compiler")
-    folder = tmp_path_factory.mktemp("amdsmi")
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder)]
-    ended = subprocess.run([*command, f"amdsmi=={AMDSMI}"], capture_output=True, timeout=300)
-    require(ended.returncode == 0, f"amdsmi {AMDSMI} cannot be installed")
-    return folder
+    return downloaded(f"amdsmi=={AMDSMI}")
 
 
 @pytest.fixture
-def smi(binding, tmp_path):
+def smi(binding, compiled, tmp_path):
     """`smi(lines, without)`: variables that lead to the binding and a library for it."""
 
     def prepare(lines: str = "", *without: str) -> dict[str, str]:
         folder = tmp_path / "lib"
-        build(binding / "amdsmi/amdsmi_wrapper.py", folder, without)
+        write(folder / "layout.h", header(binding / "amdsmi/amdsmi_wrapper.py", without))
+        compiled(SOURCE, folder / "libamd_smi.so", f"-I{folder}")
         config = tmp_path / "amdsmi.conf"
         config.write_text(CONFIG + lines)
         return {
@@ -258,7 +238,7 @@ def test_fault(cards, id_, status, says, check):
     ],
 )
 def test_a_missing_group(groups, fails, check, installed):
-    nodes = "chgrp 4711 {root}/dev/kfd {root}/dev/dri/*; chmod 0660 {root}/dev/kfd {root}/dev/dri/*"
+    nodes = "chgrp 4711 kfd dri/*; chmod 0660 kfd dri/*"
     under = ("setpriv", "--reuid=1000", "--regid=1000", *groups)
     found = check(mi300x(), nodes, under, gpudoctor=str(installed / "bin/gpudoctor"))
 

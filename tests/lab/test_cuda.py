@@ -14,7 +14,7 @@ from gpudoctor import CudaInit, GpuLibraries
 from gpudoctor.data import table
 from gpudoctor.snapshot import Absent
 
-pytestmark = pytest.mark.lab
+from .conftest import DRIVER
 
 SOURCES = Path(__file__).with_name("fake_cuda")
 LOOK = """
@@ -30,26 +30,10 @@ print(encode(found.facts).decode())
 
 
 @pytest.fixture(scope="session")
-def libcuda(tmp_path_factory: pytest.TempPathFactory, require) -> Path:
-    """The directory with our libcuda.so.1, under the name of a driver's file."""
-    require(shutil.which("cc"), "needs a C compiler")
-    folder = tmp_path_factory.mktemp("libcuda")
-    target = folder / "libcuda.so.570.172.08"
-    command = ["cc", "-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o", str(target)]
-    subprocess.run([*command, str(SOURCES / "fake_cuda.c"), "-ldl"], check=True)
-    (folder / "libcuda.so.1").symlink_to(target.name)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def libcudart(tmp_path_factory: pytest.TempPathFactory, require) -> str:
+def libcudart(downloaded) -> str:
     """NVIDIA's own runtime, of the wheel that torch depends on."""
-    folder = tmp_path_factory.mktemp("cudart")
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder)]
-    ended = subprocess.run([*command, "nvidia-cuda-runtime==13.*"], capture_output=True, text=True)
-    found = [*folder.rglob("libcudart.so.13")]
-    require(found, f"nvidia-cuda-runtime could not be installed: {ended.stderr[-200:]}")
-    return str(found[0])
+    (found,) = downloaded("nvidia-cuda-runtime==13.*").rglob("libcudart.so.13")
+    return str(found)
 
 
 def environment(libraries: Path, **fake: object) -> dict[str, str]:
@@ -76,8 +60,8 @@ def test_it_works(look, libcuda):
     libraries = msgspec.convert(found["gpu_libraries"], GpuLibraries)
 
     assert started == CudaInit(code=0, devices=8, version=(12, 8))
-    assert libraries.libcuda == str(libcuda / "libcuda.so.570.172.08")
-    assert libraries.libcuda_version == "570.172.08"
+    assert libraries.libcuda == str(libcuda / f"libcuda.so.{DRIVER}")
+    assert libraries.libcuda_version == DRIVER
     assert libraries.libcuda_error == ""
     assert not libraries.compat
 

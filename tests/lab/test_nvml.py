@@ -1,9 +1,7 @@
 """NVIDIA's GPUs and their faults through the real pynvml, over a library that plays them."""
 
 import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,12 +24,10 @@ from gpudoctor import (
 )
 from gpudoctor.snapshot import load
 
-from .nvml import DESKTOP, DRIVER, FAKE, H100, Seen
+from .conftest import DRIVER
+from .nvml import DESKTOP, FAKE, H100, Seen
 from .nvml_states import STATES
 
-pytestmark = pytest.mark.lab
-
-GPUDOCTOR = str(Path(sys.executable).with_name("gpudoctor"))
 GONE = 4194000  # a pid that no small machine has
 FAIL, ERROR = Status.FAIL, Status.ERROR
 NO_DEVICE = CudaInit(code=100, name="CUDA_ERROR_NO_DEVICE")
@@ -40,29 +36,15 @@ LOST = {"gpu-count": FAIL, "gpu-recovery": FAIL}
 See = Callable[..., Seen]
 
 
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory with the library, named as the driver's packages name it."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("no C compiler here")
-    folder = tmp_path_factory.mktemp("nvml")
-    name = f"libnvidia-ml.so.{DRIVER}"
-    flags = ["-shared", "-fPIC", "-pthread", "-Wall", "-Wextra", "-Wl,-soname,libnvidia-ml.so.1"]
-    subprocess.run([compiler, *flags, "-o", folder / name, FAKE / "fake_nvml.c"], check=True)
-    (folder / "libnvidia-ml.so.1").symlink_to(name)
-    return folder
-
-
 @pytest.fixture
-def see(library: Path, tmp_path: Path) -> See:
+def see(libnvidia_ml: Path, gpudoctor: str, tmp_path: Path) -> See:
     """`see(*lines)`: `gpudoctor check gpu` where these lines change two healthy H100."""
 
     def run(*lines: str, base: str = "h100x2", options: tuple[str, ...] = ()) -> Seen:
         config = tmp_path / "gpus.conf"
         config.write_text("\n".join([(FAKE / f"{base}.conf").read_text(), *lines, ""]))
-        command = [GPUDOCTOR, "check", "gpu", "-f", "json", *options]
-        env = {"LD_LIBRARY_PATH": str(library), "FAKE_NVML_CONFIG": str(config)}
+        command = [gpudoctor, "check", "gpu", "-f", "json", *options]
+        env = {"LD_LIBRARY_PATH": str(libnvidia_ml), "FAKE_NVML_CONFIG": str(config)}
         ended = subprocess.run(command, capture_output=True, env={**os.environ, **env}, timeout=60)
         assert ended.stdout, ended.stderr
         return Seen(load(ended.stdout)[0])
@@ -81,10 +63,11 @@ def test_healthy_h100(see):
     assert not seen.gpus.devices[0].unread
 
 
-def test_library_is_told_by_its_file(see, library):
+def test_library_is_told_by_its_file(see, libnvidia_ml):
     found = see().get(Nvml)
 
-    assert found == Nvml(library=f"{library}/libnvidia-ml.so.{DRIVER}", version=DRIVER, code=0)
+    file = f"{libnvidia_ml}/libnvidia-ml.so.{DRIVER}"
+    assert found == Nvml(library=file, version=DRIVER, code=0)
 
 
 def test_healthy_h100_alarms_nobody(see):
@@ -233,7 +216,7 @@ def test_one_failing_call_costs_one_field(see):
         pytest.param(
             ["gpu1.err.nvmlDeviceGetHandleByIndex_v2=8"],
             "NVML_ERROR_INSUFFICIENT_POWER",
-            {"gpu-count": FAIL},
+            LOST,
             id="without its power cable",
         ),
     ],
@@ -257,7 +240,7 @@ def test_gpus_of_others_are_not_ours(see):
 def test_no_gpu_is_ours(see):
     found = see("err.nvmlDeviceGetHandleByIndex_v2=4").get(Gpus)
 
-    assert found == Absent("none of 2 GPUs may be read: NVML_ERROR_NO_PERMISSION", broken=True)
+    assert found == Absent("none of 2 GPUs may be read: NVML_ERROR_NO_PERMISSION")
 
 
 def test_a_call_that_hangs_costs_only_itself(see):
@@ -267,7 +250,7 @@ def test_a_call_that_hangs_costs_only_itself(see):
     assert well == H100
     assert ill.unread == dict.fromkeys(("ecc_enabled", "ecc_pending"), "no answer in 4 s")
     assert (ill.lost, ill.ecc_uncorrected, ill.links) == ("", 0, H100.links)
-    assert seen.alarms() == {"gpu-ecc": ERROR}
+    assert seen.alarms() == {"gpu-ecc": ERROR, "gpu-recovery": ERROR}
 
 
 def test_a_gpu_that_hangs_again_is_asked_no_more(see):
@@ -343,14 +326,14 @@ def test_library_that_does_not_start(see, code, error, around, alarm):
 
     assert (seen.get(Nvml).code, seen.get(Nvml).error) == (code, error)
     assert seen.get(Nvml).version == DRIVER
-    assert seen.get(Gpus).absent == f"NVML does not start: {error}"
+    assert seen.get(Gpus) == Absent(f"NVML does not start: {error}")
     assert seen.alarms(*around)[alarm] is FAIL
 
 
-def test_library_that_is_empty(tmp_path):
+def test_library_that_is_empty(gpudoctor, tmp_path):
     # As one finds it where a container runtime has mounted a file that was not there.
     (tmp_path / "libnvidia-ml.so.1").touch()
-    command = [GPUDOCTOR, "check", "gpu", "-f", "json"]
+    command = [gpudoctor, "check", "gpu", "-f", "json"]
     env = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
     ended = subprocess.run(command, capture_output=True, env=env, timeout=60)
     found = load(ended.stdout)[0].get(Nvml)
@@ -358,23 +341,3 @@ def test_library_that_is_empty(tmp_path):
     assert isinstance(found, Nvml)
     assert (found.library, found.code) == ("", 12)
     assert "libnvidia-ml.so.1: file too short" in found.error
-
-
-@pytest.mark.parametrize(
-    ("path", "broken"), [("dev/nvidia0", True), ("dev/null", False)], ids=["a GPU", "none"]
-)
-def test_silence_is_a_failure_only_where_a_gpu_is(library, tmp_path, path, broken):
-    (tmp_path / "gpus.conf").write_text("err.nvmlInit=9\n")
-    (tmp_path / path).parent.mkdir()
-    (tmp_path / path).touch()
-    script = (
-        "import sys; from gpudoctor.probes import Machine;"
-        "from gpudoctor.probes.nvidia_gpus import nvidia_gpus;"
-        "print(nvidia_gpus(Machine(root=sys.argv[1], env=dict(LD_LIBRARY_PATH='/')), 9).broken)"
-    )
-    (tmp_path / "libnvidia-ml.so.1").touch()  # in sight of the machine under this root
-    env = {"LD_LIBRARY_PATH": str(library), "FAKE_NVML_CONFIG": f"{tmp_path}/gpus.conf"}
-    command = [sys.executable, "-c", script, tmp_path]
-    ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env})
-
-    assert ended.stdout.strip() == str(broken), ended.stderr

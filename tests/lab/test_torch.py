@@ -15,9 +15,8 @@ import pytest
 from gpudoctor import Status, TorchRun
 from gpudoctor.report import Report, Result
 
-pytestmark = pytest.mark.lab
-
 FAKE = Path(__file__).with_name("fake_torch") / "torch"
+FAKE_NVML = Path(__file__).with_name("fake_nvml")
 H100 = {"name": "NVIDIA H100 80GB HBM3", "cc": [9, 0]}
 MI300X = {"name": "AMD Instinct MI300X", "gcn": "gfx942:sramecc+:xnack-"}
 
@@ -240,17 +239,6 @@ def test_a_plain_check_imports_no_torch(install, tmp_path):
     assert seen.exists()
 
 
-@pytest.fixture(scope="session")
-def real_torch() -> str:
-    """A Python that has the real PyTorch."""
-    here = [os.environ.get("GPUDOCTOR_TORCH_PYTHON", ""), sys.executable, shutil.which("python3")]
-    for python in filter(None, here):
-        found = subprocess.run([python, "-c", "import torch"], capture_output=True)
-        if found.returncode == 0:
-            return str(python)
-    pytest.skip("no Python here has torch; GPUDOCTOR_TORCH_PYTHON names one")
-
-
 def test_real_torch(real_torch):
     ask = "import json, torch; print(json.dumps([torch.__version__, torch.version.cuda or '']))"
     said = subprocess.run([real_torch, "-c", ask], capture_output=True, check=True).stdout
@@ -262,3 +250,21 @@ def test_real_torch(real_torch):
     assert ran.results["torch-import"].status is Status.PASS
     assert "gloo" in ran.torch.distributed
     assert ran.torch.available or ran.torch.reason
+
+
+def test_a_wheel_for_processors_on_a_machine_with_gpus(
+    real_torch, libnvidia_ml, tmp_path, monkeypatch
+):
+    shutil.copy(FAKE_NVML / "h100x2.conf", tmp_path)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(libnvidia_ml))
+    monkeypatch.setenv("FAKE_NVML_CONFIG", str(tmp_path / "h100x2.conf"))
+
+    ran = check(real_torch, "torch")
+
+    if ran.torch.cuda or ran.torch.hip:
+        pytest.skip(f"torch {ran.torch.version} is not built for processors only")
+    assert ran.results["torch-build"].status is Status.FAIL
+    assert ran.results["torch-build"].summary.endswith("here: 2 NVIDIA GPUs")
+    (fix,) = ran.results["torch-build"].fixes[:1]
+    assert "pip install" in fix.commands[0]
+    assert str(real_torch) in fix.commands[0]

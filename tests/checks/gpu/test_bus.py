@@ -1,6 +1,10 @@
 """checks/gpu/bus.py: tables of facts -> status."""
 
 import pytest
+from msgspec.structs import replace
+
+from gpudoctor import Gpu, Gpus, Status
+from gpudoctor.registry import get
 from tests.gpu_machines import (
     DESKTOP,
     HEALTHY,
@@ -16,10 +20,6 @@ from tests.gpu_machines import (
     but,
     machine,
 )
-from msgspec.structs import replace
-
-from gpudoctor import Gpu, Gpus, Status
-from gpudoctor.registry import get
 
 L40S = Gpu(vendor="nvidia", index=0, name="NVIDIA L40S", arch="sm_89")
 UNKNOWN = Gpu(vendor="nvidia", index=0, name="NVIDIA Z9000")

@@ -104,6 +104,26 @@ def promised(way: Snapshot, count: int, told_by: str) -> Snapshot:
             id="another scheduler's device cgroup",
         ),
         pytest.param(
+            SERVER.replace(
+                but(EIGHT, 7, lost="NVML_ERROR_OPERATING_SYSTEM"), DeviceNodes(nodes=SEVEN_OPEN)
+            ),
+            Status.PASS,
+            None,
+            "7 GPUs",
+            id="listed, but closed by a device cgroup",
+        ),
+        pytest.param(
+            SERVER.replace(
+                but(EIGHT, 7, lost="NVML_ERROR_OPERATING_SYSTEM"),
+                DeviceNodes(nodes=SEVEN_OPEN),
+                Expectations(gpus=8),
+            ),
+            Status.FAIL,
+            "launch",
+            "7 GPUs, 8 by --expect",
+            id="closed by a device cgroup, and promised",
+        ),
+        pytest.param(
             nvidia(seven(EIGHT), on_bus(HGX), container=DOCKER),
             Status.PASS,
             None,
@@ -187,6 +207,24 @@ def test_count_names_what_is_missing():
 
     assert lost.evidence == ("GPU 3 (0000:33:00.0): NVML_ERROR_GPU_IS_LOST",)
     assert "0000:53:00.0" in missing.evidence[0]
+
+
+CLOSED = "1 of 8 GPUs are closed to us: NVML_ERROR_NO_PERMISSION"
+
+
+@pytest.mark.parametrize(
+    ("found", "status"),
+    [
+        pytest.param(EIGHT, Status.PASS, id="all there"),
+        pytest.param(seven(EIGHT), Status.FAIL, id="one missing"),
+        pytest.param(but(EIGHT, lost="NVML_ERROR_GPU_IS_LOST"), Status.FAIL, id="one lost"),
+    ],
+)
+def test_count_shows_what_the_probe_remarked(found, status):
+    finding = judged("gpu-count", SERVER.replace(replace(found, remarks=(CLOSED,))))
+
+    assert finding.status is status
+    assert CLOSED in finding.evidence
 
 
 def test_count_asks_the_launcher_for_as_many_as_promised():

@@ -1,11 +1,11 @@
 """checks/gpu/health.py: tables of facts -> status."""
 
 import pytest
-from tests.gpu_machines import DESKTOP, HEALTHY, HGX, INSTINCT, NONE, NOTEBOOK, WSL2, but, machine
 from msgspec.structs import replace
 
 from gpudoctor import Gpu, Status
 from gpudoctor.registry import get
+from tests.gpu_machines import DESKTOP, HEALTHY, HGX, INSTINCT, NONE, NOTEBOOK, WSL2, but, machine
 
 L40S = Gpu(vendor="nvidia", index=0, name="NVIDIA L40S", arch="sm_89")
 T4 = Gpu(vendor="nvidia", index=0, name="Tesla T4", pages_retired=3, pages_pending=False)
@@ -146,7 +146,31 @@ def test_remap(found, status, says):
             "",
             id="AMD, only for display",
         ),
+        pytest.param(
+            but(HGX, 2, lost="NVML_ERROR_IRQ_ISSUE"), Status.FAIL, "IRQ_ISSUE", id="interrupts"
+        ),
+        pytest.param(
+            but(HGX, 2, lost="NVML_ERROR_INSUFFICIENT_POWER"),
+            Status.FAIL,
+            "INSUFFICIENT_POWER",
+            id="power cable",
+        ),
+        pytest.param(
+            but(HGX, 2, lost="NVML_ERROR_OPERATING_SYSTEM"), Status.PASS, "", id="closed to us"
+        ),
         pytest.param(but(HGX, lost="no answer in 5 s"), Status.ERROR, "no answer", id="hangs"),
+        pytest.param(
+            but(HGX, 4, unread={"links": "no answer in 4 s"}),
+            Status.ERROR,
+            "GPU 4 (0000:3b:00.0): no answer in 4 s: links",
+            id="a question of others hangs",
+        ),
+        pytest.param(
+            but(DESKTOP, unread={"numa_node": "no answer in 4 s"}),
+            Status.ERROR,
+            "numa_node",
+            id="hangs, and tells no action",
+        ),
         pytest.param(but(HGX, inforom_corrupt=True), Status.WARN, "infoROM", id="infoROM"),
         pytest.param(
             but(HGX, recovery_action=None, unread={"recovery_action": "NVML_ERROR_TIMEOUT"}),
@@ -175,7 +199,7 @@ def test_recovery(found, status, says):
         pytest.param(
             "gpu-ecc",
             but(INSTINCT, 1, ecc_uncorrected=1),
-            "sudo amd-smi reset --gpureset --gpu 1",
+            "sudo amd-smi reset --gpureset --gpu 0000:23:00.0",
             id="AMD",
         ),
         pytest.param(

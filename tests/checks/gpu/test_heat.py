@@ -1,10 +1,10 @@
 """checks/gpu/heat.py: tables of facts -> status."""
 
 import pytest
-from tests.gpu_machines import DESKTOP, HEALTHY, HGX, INSTINCT, NONE, NOTEBOOK, WSL2, but
 
 from gpudoctor import Status, data
 from gpudoctor.registry import get
+from tests.gpu_machines import DESKTOP, HEALTHY, HGX, INSTINCT, NONE, NOTEBOOK, WSL2, but
 
 CHECKS = ["gpu-throttle", "gpu-temperature", "gpu-power-limit"]
 REASONS = {row["name"]: row["kind"] for row in data.table("gpu_throttle")["reasons"]}
@@ -138,7 +138,7 @@ def test_power_limit(found, status, says):
     ("found", "command"),
     [
         (but(HGX, power_limit_w=300.0), "sudo nvidia-smi -i 0000:1b:00.0 -pl 700"),
-        (but(INSTINCT, power_limit_w=300.0), "sudo amd-smi set --gpu 0 --power-cap 750"),
+        (but(INSTINCT, power_limit_w=300.0), "sudo amd-smi set --gpu 0000:1b:00.0 --power-cap 750"),
     ],
     ids=["NVIDIA", "AMD"],
 )

@@ -7,17 +7,21 @@ from gpudoctor import (
     Container,
     CudaInit,
     DeviceNodes,
+    EnvSet,
+    Expectations,
     GpuDevices,
     GpuLibraries,
+    Gpus,
     Group,
     HipInit,
     KernelDriver,
     KernelLog,
     Nvml,
+    PciBus,
     Snapshot,
     Status,
 )
-from tests.gpu_machines import HGX, INSTINCT
+from tests.gpu_machines import HGX, INSTINCT, MI300X, machine
 from tests.gpu_way import (
     ALICE,
     AMD_SERVER,
@@ -127,6 +131,40 @@ def test_driver(way, status, owner):
     assert len(finding.summary) < 80
 
 
+@pytest.mark.parametrize(
+    ("way", "owner", "says"),
+    [
+        pytest.param(DOCKER, "launch", "libnvidia-ml.so.1", id="a container without utility"),
+        pytest.param(Container(), "node", "libnvidia-ml.so.1", id="the node"),
+    ],
+)
+def test_driver_misses_the_library_that_nccl_needs(way, owner, says):
+    silent = Nvml(code=12, error="libnvidia-ml.so.1: cannot open shared object file")
+
+    finding = judged("gpu-driver", without(SERVER, "gpus").replace(silent, way))
+
+    assert finding.status is Status.WARN
+    assert finding.owner == owner
+    assert says in finding.summary
+    if owner == "launch":
+        assert EnvSet("NVIDIA_DRIVER_CAPABILITIES", "compute,utility") in finding.fix.settings
+
+
+def test_driver_whose_nvml_does_not_start():
+    silent = Nvml(library="x", version=VERSION, code=999, error="NVML_ERROR_UNKNOWN")
+
+    finding = judged("gpu-driver", without(SERVER, "gpus").replace(silent))
+
+    assert finding.status is Status.WARN
+    assert "NVML_ERROR_UNKNOWN" in finding.summary
+
+
+def test_driver_of_a_jetson_needs_no_nvml():
+    way = without(SERVER, "gpus").replace(PciBus(), Nvml(code=12, error="none"))
+
+    assert judged("gpu-driver", way).status is Status.PASS
+
+
 def test_driver_quotes_the_kernel():
     said = "NVRM: installed in this system requires use of the NVIDIA open kernel modules."
     way = unreached(SERVER).replace(
@@ -211,6 +249,9 @@ def opened(*found, user=ALICE, container=None) -> Snapshot:
             id="another trouble",
         ),
         pytest.param(opened(), Status.SKIP, None, id="none"),
+        pytest.param(
+            opened(*nodes("/dev/kfd")), Status.SKIP, None, id="no node of any GPU is gpu-visible's"
+        ),
     ],
 )
 def test_permission(way, status, setting):
@@ -222,6 +263,72 @@ def test_permission(way, status, setting):
         assert setting in finding.fix.settings
     elif status is Status.FAIL:
         assert finding.fix.commands
+
+
+def rendered(count: int) -> Gpus:
+    """Instincts, each with its render node."""
+    found = full(machine(MI300X, count))
+    devices = (replace(gpu, render_node=f"renderD{128 + gpu.index}") for gpu in found.devices)
+    return replace(found, devices=tuple(devices))
+
+
+@pytest.mark.parametrize(
+    ("way", "status", "owner"),
+    [
+        pytest.param(amd(rendered(4)), Status.PASS, None, id="all here"),
+        pytest.param(
+            amd(rendered(4), DeviceNodes(nodes=amd_nodes(2)), container=DOCKER),
+            Status.WARN,
+            "launch",
+            id="two of four, and nobody said how many",
+        ),
+        pytest.param(
+            amd(
+                rendered(4),
+                DeviceNodes(nodes=amd_nodes(2)),
+                environment(expected=2, told_by="SLURM_GPUS_ON_NODE"),
+                container=DOCKER,
+            ),
+            Status.PASS,
+            None,
+            id="two of four, as promised",
+        ),
+        pytest.param(
+            amd(
+                rendered(4),
+                DeviceNodes(nodes=amd_nodes(2)),
+                Expectations(gpus=4),
+                container=DOCKER,
+            ),
+            Status.FAIL,
+            "launch",
+            id="two of four that were promised",
+        ),
+        pytest.param(
+            amd(rendered(4), DeviceNodes(nodes=amd_nodes(3))),
+            Status.WARN,
+            "node",
+            id="on the host",
+        ),
+        pytest.param(
+            amd(
+                replace(rendered(1), devices=(replace(rendered(1).devices[0], integrated=True),)),
+                DeviceNodes(nodes=nodes("/dev/kfd", "/dev/dri/renderD129")),
+            ),
+            Status.PASS,
+            None,
+            id="the processor's own GPU",
+        ),
+    ],
+)
+def test_permission_knows_a_render_node_that_is_not_here(way, status, owner):
+    finding = judged("gpu-permission", way)
+
+    assert finding.status is status, finding
+    assert len(finding.summary) < 80
+    if status in (Status.WARN, Status.FAIL):
+        assert finding.owner == owner
+        assert owner == "node" or GpuDevices("amd") in finding.fix.settings
 
 
 def test_permission_shows_the_number_in_this_image():
@@ -275,6 +382,30 @@ def test_permission_shows_the_number_in_this_image():
             Status.FAIL,
             "hipErrorNoDevice",
             id="HIP does not",
+        ),
+        pytest.param(
+            AMD_SERVER.replace(HipInit(code=0, devices=0)),
+            Status.FAIL,
+            "counts no GPU",
+            id="HIP counts none",
+        ),
+        pytest.param(
+            AMD_SERVER.replace(HipInit(code=100), DeviceNodes(nodes=nodes("/dev/kfd"))),
+            Status.SKIP,
+            "gpu-visible",
+            id="HIP, no render nodes",
+        ),
+        pytest.param(
+            AMD_SERVER.replace(HipInit(code=100), DeviceNodes(nodes=amd_nodes(8, error=EACCES))),
+            Status.SKIP,
+            "gpu-permission",
+            id="HIP, no permission",
+        ),
+        pytest.param(
+            AMD_SERVER.replace(HipInit(code=0), environment({"ROCR_VISIBLE_DEVICES": ""})),
+            Status.SKIP,
+            "gpu-selection",
+            id="HIP, hidden",
         ),
         pytest.param(AMD_SERVER, Status.SKIP, "torch brings its own", id="no HIP library"),
         pytest.param(

@@ -1,6 +1,10 @@
 """checks/gpu/links.py: tables of facts -> status."""
 
 import pytest
+from msgspec.structs import replace
+
+from gpudoctor import CudaInit, Gpu, Gpus, Link, Status
+from gpudoctor.registry import get
 from tests.gpu_machines import (
     DESKTOP,
     H100,
@@ -13,10 +17,6 @@ from tests.gpu_machines import (
     but,
     machine,
 )
-from msgspec.structs import replace
-
-from gpudoctor import CudaInit, Gpu, Gpus, Link, Status
-from gpudoctor.registry import get
 
 STARTS = CudaInit(code=0, devices=1)
 NOT_READY = CudaInit(code=802, name="CUDA_ERROR_SYSTEM_NOT_READY")
@@ -197,14 +197,14 @@ def test_fabric_of_a_rack_is_not_restarted_here():
         pytest.param(machine(MI300X, 2), Status.PASS, "1 XGMI", id="two of a board"),
         pytest.param(machine(MI300X), Status.SKIP, "no XGMI", id="one"),
         pytest.param(
-            but(INSTINCT, 3, links=INSTINCT.devices[3].links[1:]),
+            but(INSTINCT, 3, links=(INSTINCT.devices[3].links or ())[1:]),
             Status.FAIL,
             "GPU 3: 1 of its XGMI links",
             id="one missing",
         ),
         pytest.param(but(INSTINCT, 3, links=None), Status.FAIL, "7 of its", id="all missing"),
         pytest.param(
-            but(INSTINCT, links=(*INSTINCT.devices[0].links, Link(number=7, active=False))),
+            but(INSTINCT, links=(*(INSTINCT.devices[0].links or ()), Link(number=7, active=False))),
             Status.FAIL,
             "1 of its",
             id="one down by AMD SMI",

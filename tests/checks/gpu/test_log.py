@@ -1,10 +1,10 @@
 """checks/gpu/log.py: lines as drivers really wrote them -> status."""
 
 import pytest
-from tests.gpu_machines import DESKTOP, HGX, INSTINCT, NONE, WSL2
 
 from gpudoctor import KernelLog, Status
 from gpudoctor.registry import get
+from tests.gpu_machines import DESKTOP, HGX, INSTINCT, NONE, WSL2
 
 # The fourth GPU of HGX and INSTINCT is 0000:33:00.0, the first 0000:1b:00.0.
 FELL_OFF = (

@@ -221,6 +221,15 @@ LADDER = [
         id="AMD container without devices",
     ),
     pytest.param(
+        without(AMD_SERVER, "gpus").replace(
+            KernelDriver(amdgpu=True), DOCKER, DeviceNodes(nodes=nodes("/dev/kfd"))
+        ),
+        "device nodes",
+        "launch",
+        GpuDevices("amd"),
+        id="AMD container with /dev/kfd alone",
+    ),
+    pytest.param(
         AMD_SERVER.replace(DOCKER, ALICE, DeviceNodes(nodes=amd_nodes(8, error=EACCES))),
         "permission",
         "launch",
@@ -318,6 +327,31 @@ def test_visible_does_not_guess(way, status):
 
     assert finding.status is status
     assert finding.reason
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        pytest.param(NO_NODES, "no /dev/kfd and /dev/dri/renderD* in", id="none"),
+        pytest.param(DeviceNodes(nodes=nodes("/dev/kfd")), "no /dev/dri/renderD* in", id="kfd"),
+        pytest.param(DeviceNodes(nodes=amd_nodes(1)[1:]), "no /dev/kfd in", id="no kfd"),
+    ],
+)
+def test_visible_names_the_nodes_that_are_not_there(found, words):
+    finding = judged("gpu-visible", without(AMD_SERVER, "gpus").replace(DOCKER, found))
+
+    assert finding.status is Status.FAIL
+    assert words in finding.summary
+
+
+def test_visible_shows_what_the_probe_remarked():
+    remark = "8 on this machine, which this container may not use"
+    found = Gpus(remarks=(remark,))
+    for way in (
+        AMD_SERVER.replace(found, DOCKER, DeviceNodes(nodes=nodes("/dev/kfd"))),
+        SERVER.replace(found),
+    ):
+        assert remark in judged("gpu-visible", way).evidence
 
 
 def test_an_empty_list_of_gpus_is_no_gpu():

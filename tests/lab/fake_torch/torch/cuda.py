@@ -1,6 +1,6 @@
 from types import SimpleNamespace
 
-from . import DEVICES, PLAN, at
+from . import DEVICES, PLAN, at, clock
 
 
 class nccl:  # noqa: N801
@@ -34,7 +34,7 @@ def get_device_properties(index):
         total_memory=known.get("memory", 80 << 30),
         gcnArchName=known.get("gcn", ""),
         pci_domain_id=0,
-        pci_bus_id=0x1B + index,
+        pci_bus_id=0x1B + known["number"],
         pci_device_id=0,
     )
 
@@ -42,3 +42,21 @@ def get_device_properties(index):
 def mem_get_info(index):
     memory = DEVICES[index].get("memory", 80 << 30)
     return memory - (1 << 30), memory
+
+
+def utilization(index):
+    return DEVICES[index].get("busy", 0)
+
+
+class Event:
+    def __init__(self, enable_timing=False):
+        assert enable_timing
+
+    def record(self):
+        self.seconds = clock.seconds
+
+    def synchronize(self):
+        pass
+
+    def elapsed_time(self, end):
+        return (end.seconds - self.seconds) * 1e3

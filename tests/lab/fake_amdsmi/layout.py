@@ -1,14 +1,11 @@
-"""Build a fake libamd_smi.so that satisfies one release of the amdsmi binding.
+"""Make the header with which amdsmi.c becomes the library of one release of the amdsmi binding.
 
-`build.py .../amdsmi/amdsmi_wrapper.py FOLDER [SYMBOL ...]` leaves out the symbols named. All that
-the binding binds at import is there; what amdsmi.c does not do answers NOT_SUPPORTED. Layouts
-are the binding's own, so they cannot be stale.
+All that the binding binds at import is there; what amdsmi.c does not do answers NOT_SUPPORTED.
+Layouts are the binding's own, so they cannot be stale.
 """
 
 import ctypes
 import re
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,14 +26,9 @@ class _Anything:
         return value
 
 
-def build(wrapper: Path, folder: Path, without: Sequence[str] = ()) -> Path:
-    """Compile it; the library."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "layout.h").write_text("\n".join([*_layouts(wrapper), *_stubs(wrapper, without), ""]))
-    library = folder / "libamd_smi.so"
-    command = ["gcc", "-shared", "-fPIC", "-O1", f"-I{folder}", "-o", str(library), str(SOURCE)]
-    subprocess.run(command, check=True, timeout=60)
-    return library
+def header(wrapper: Path, without: Sequence[str] = ()) -> str:
+    """The text of layout.h for a binding's amdsmi_wrapper.py, less some symbols."""
+    return "\n".join([*_layouts(wrapper), *_stubs(wrapper, without), ""])
 
 
 def _layouts(wrapper: Path) -> list[str]:
@@ -63,7 +55,3 @@ def _stubs(wrapper: Path, without: Sequence[str]) -> list[str]:
     written = set(re.findall(r"^uint32_t (\w+)\(", SOURCE.read_text(), re.MULTILINE))
     rest = sorted(bound - written - set(without))
     return [f"uint32_t {name}(void) {{ return {NOT_SUPPORTED}; }}" for name in rest]
-
-
-if __name__ == "__main__":
-    print(build(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]))
