@@ -106,9 +106,18 @@ def observe(
     probes = catalogue.all_probes() if everything else catalogue.probes_for(kinds)
     unasked = {name_of(probe.kind): why for probe in probes if (why := _unasked(request, probe))}
     asked = [probe for probe in probes if name_of(probe.kind) not in unasked]
-    collected = collect(
-        asked, machine, deadline=request.deadline, stopped=stopped, progress=progress
-    )
+    # What loads the machine runs after all else: each would disturb the other.
+    light, heavy = ([p for p in asked if p.deep is deep] for deep in (False, True))
+    collected = Collected({}, {}, complete=True)
+    end = time.monotonic() + request.deadline
+    for some in filter(None, (light, heavy)):
+        left = max(0.0, end - time.monotonic())
+        found = collect(some, machine, deadline=left, stopped=stopped, progress=progress)
+        collected = Collected(
+            {**collected.facts, **found.facts},
+            {**collected.seconds, **found.seconds},
+            found.complete,
+        )
     facts = {**collected.facts, **{name: Absent(why) for name, why in unasked.items()}}
     system = facts.get("system")
     name = system.hostname if isinstance(system, System) else "unknown"

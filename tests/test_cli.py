@@ -236,7 +236,7 @@ def test_facts_can_be_judged_elsewhere(tmp_path):
 )
 def test_expectations(given, code, tmp_path):
     facts = tmp_path / "facts.json"
-    nothing = {"expectations": {}, "pci_bus": {}, "kernel_driver": {}}
+    nothing: dict[str, dict] = {"expectations": {}, "pci_bus": {}, "kernel_driver": {}}
     nodes = [{"name": "n", "facts": nothing}]
     facts.write_text(json.dumps({"schema": "gpudoctor.facts/1", "nodes": nodes}))
 

@@ -19,7 +19,9 @@ from gpudoctor.report import Report
 @options.option(
     "--facts", "facts_file", metavar="FILE", help="Judge facts from a file; - is stdin."
 )
-@options.option("--deadline", type=click.FloatRange(0.1), metavar="S", help="For all; default 30.")
+@options.option(
+    "--deadline", type=click.FloatRange(0.1), metavar="S", help="For all; default 30, deep 600."
+)
 @options.option("-f", "--format", "format_", metavar="FORMAT", help="text (default), json, html.")
 @options.option("-o", "--output", multiple=True, metavar="FORMAT=PATH", help="Also write a file.")
 @options.option("--strict", is_flag=True, help="Warnings make exit code 1.")

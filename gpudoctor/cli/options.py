@@ -92,6 +92,10 @@ def catalogue_and_config(
     return registry.load((*settings.checks, *checks_dirs)), settings
 
 
+DEADLINE = 30.0  # seconds
+DEEP_DEADLINE = 600.0  # torch and some seconds of load for each of eight GPUs, one by one
+
+
 class Given(Struct, frozen=True, kw_only=True):
     """The values of the options in `choosing` and `looking`."""
 
@@ -142,7 +146,7 @@ def request(
         profile=wanted,
         workload={name: value for name, value in told.items() if value is not None},
         expect=given.expect,
-        deadline=deadline or settings.deadline or 30.0,
+        deadline=deadline or settings.deadline or (DEEP_DEADLINE if given.deep else DEADLINE),
         deep=given.deep,
         named=bool(ids),
         strict=strict or settings.strict,

@@ -5,7 +5,7 @@ The kernel's side is a recorded tree laid over /sys, /dev and /proc; the librari
 
 import os
 import re
-import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,12 +38,12 @@ Tell = Callable[..., Report]
 
 
 @pytest.fixture
-def planted(public, tmp_path_factory) -> Plant:
+def planted(public) -> Plant:
     """`planted(module)`: a tree with two GPUs and the kernel module of that version."""
 
     def make(module: str = DRIVER) -> Path:
-        root = public / tmp_path_factory.mktemp("h100").name
-        shutil.rmtree(root, ignore_errors=True)
+        root = Path(tempfile.mkdtemp(prefix="h100-", dir=public))
+        root.chmod(0o755)
         text = RECORDED.read_text().replace("570.172.08", module)
         plant(text.replace("TOTAL_ERR_NONFATAL 2", "TOTAL_ERR_NONFATAL 0"), root)
         return root
