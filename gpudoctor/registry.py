@@ -107,6 +107,14 @@ def builtin_probes() -> list[Probe[Any]]:
     return [probe for module in _modules("gpudoctor.probes") for probe in _defined(module, Probe)]
 
 
+def quick_probes() -> list[Probe[Any]]:
+    """The built-in isolated probes that every plain run needs, found without any check."""
+    facts = importlib.import_module("gpudoctor.facts")
+    modules = [importlib.import_module(f"gpudoctor.probes.{name}") for name in _names(facts)]
+    probes = [probe for module in modules for probe in _defined(module, Probe)]
+    return [p for p in probes if p.isolated and not p.deep and not p.slow]
+
+
 def _modules(name: str) -> Iterator[ModuleType]:
     """A module, or those inside a package, sorted; scripts for foreign Pythons left out."""
     module = importlib.import_module(name)

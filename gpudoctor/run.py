@@ -10,8 +10,9 @@ from typing import Any
 from msgspec import Struct
 
 import gpudoctor
+from gpudoctor import registry
 from gpudoctor.check import Check
-from gpudoctor.collect import Collected, collect
+from gpudoctor.collect import Collected, Looking, collect
 from gpudoctor.config import DEFAULT, Config, Profile
 from gpudoctor.facts.container import Container
 from gpudoctor.facts.expectations import Expectations
@@ -27,6 +28,8 @@ from gpudoctor.registry import Catalogue
 from gpudoctor.report import Node, Report, Result, Run, Tool, counts, exit_code, verdict
 from gpudoctor.snapshot import Absent, Fact, Snapshot, name_of
 
+DEADLINE = 30.0  # seconds
+DEEP_DEADLINE = 600.0  # torch and some seconds of load for each of eight GPUs, one by one
 # Always collected: they say what the report is about and whose words fixes are in.
 _CONTEXT = (System, Container, User, JobPython, Workload)
 
@@ -45,7 +48,7 @@ class Request(Struct, frozen=True, kw_only=True):
     workload: Mapping[str, int | str] = {}  # as told on the command line
     expect: Mapping[str, int] = {}  # likewise
     told_by: str = "the command line"
-    deadline: float = 30.0
+    deadline: float = DEADLINE
     deep: bool = False
     named: bool = False  # the checks were asked for by id or topic: they may take their time
     strict: bool = False
@@ -94,10 +97,14 @@ def observe(
     machine: Machine,
     *,
     everything: bool = False,
+    ahead: Looking | None = None,
     stopped: Callable[[], bool] = lambda: False,
     progress: Callable[[list[str]], None] = lambda names: None,
 ) -> tuple[Snapshot, Collected]:
-    """The machine's facts: those that the checks need, or all that there are."""
+    """The machine's facts: those that the checks need, or all that there are.
+
+    `ahead` is what is being looked at already.
+    """
     catalogue = request.catalogue
     kinds: list[type[Fact]] = [
         *_CONTEXT,
@@ -108,16 +115,19 @@ def observe(
     asked = [probe for probe in probes if name_of(probe.kind) not in unasked]
     # What loads the machine runs after all else: each would disturb the other.
     light, heavy = ([p for p in asked if p.deep is deep] for deep in (False, True))
-    collected = Collected({}, {}, complete=True)
+    light = [probe for probe in light if ahead is None or probe.kind not in ahead.kinds]
     end = time.monotonic() + request.deadline
+    parts = []
     for some in filter(None, (light, heavy)):
         left = max(0.0, end - time.monotonic())
-        found = collect(some, machine, deadline=left, stopped=stopped, progress=progress)
-        collected = Collected(
-            {**collected.facts, **found.facts},
-            {**collected.seconds, **found.seconds},
-            found.complete,
-        )
+        parts.append(collect(some, machine, deadline=left, stopped=stopped, progress=progress))
+    if ahead is not None:
+        parts.append(ahead.finish(stopped=stopped, progress=progress))
+    collected = Collected(
+        {name: fact for part in parts for name, fact in part.facts.items()},
+        {name: seconds for part in parts for name, seconds in part.seconds.items()},
+        all(part.complete for part in parts),
+    )
     facts = {**collected.facts, **{name: Absent(why) for name, why in unasked.items()}}
     system = facts.get("system")
     name = system.hostname if isinstance(system, System) else "unknown"
@@ -133,16 +143,25 @@ def _unasked(request: Request, probe: Probe[Any]) -> str:
     return "" if request.named else probe.slow
 
 
+def look_ahead(machine: Machine, deadline: float = DEADLINE) -> Looking:
+    """Begin to look before the checks are loaded, which takes as long as the looking.
+
+    Only for a plain run, of all checks: it looks at everything that is quickly seen.
+    """
+    return Looking(registry.quick_probes(), machine, deadline=deadline)
+
+
 def examine(
     request: Request,
     machine: Machine,
     *,
+    ahead: Looking | None = None,
     stopped: Callable[[], bool] = lambda: False,
     progress: Callable[[list[str]], None] = lambda names: None,
 ) -> Report:
     """Look at the machine and judge it."""
     started, begin = _now(), time.monotonic()
-    snapshot, collected = observe(request, machine, stopped=stopped, progress=progress)
+    snapshot, collected = observe(request, machine, ahead=ahead, stopped=stopped, progress=progress)
     node = _node(request, snapshot, collected.seconds)
     return _report(request, [node], started, time.monotonic() - begin, collected.complete)
 

@@ -1,5 +1,6 @@
 """`gpudoctor check`: look, judge, print, exit."""
 
+import contextlib
 import sys
 from typing import Any
 
@@ -43,15 +44,22 @@ def command(
     IDs are checks or topics: `gpudoctor check shm-size limits`. Without any: all.
     """
     given = options.Given(**shared)
-    request = options.request(given, ids, deadline=deadline, strict=strict)
-    outputs = Outputs(format_ or "text", (*request.config.output, *output), verbose - quiet)
+    settings = options.settings_from(given.config_file)
+    outputs = Outputs(format_ or "text", (*settings.output, *output), verbose - quiet)
     if facts_file:
-        report = run.judge_again(request, _facts(facts_file, request.catalogue))
-        _finish(report, outputs)
-    machine = options.machine(given.root, given.python, request.config, given.checkpoint_dir)
-    with catching() as interrupt:
+        request = options.request(given, settings, ids, deadline=deadline, strict=strict)
+        _finish(run.judge_again(request, _facts(facts_file, request.catalogue)), outputs)
+    machine = options.machine(given.root, given.python, settings, given.checkpoint_dir)
+    with catching() as interrupt, contextlib.ExitStack() as started:
+        ahead = None
+        if not ids and options.is_plain(given, settings):
+            seconds = options.deadline_of(given, settings, deadline)
+            ahead = started.enter_context(run.look_ahead(machine, seconds))
+        request = options.request(given, settings, ids, deadline=deadline, strict=strict)
         with Progress() as progress:
-            report = run.examine(request, machine, stopped=interrupt, progress=progress)
+            report = run.examine(
+                request, machine, ahead=ahead, stopped=interrupt, progress=progress
+            )
         if interrupt():
             say("interrupted: what was seen until then follows")
             outputs.write(report)

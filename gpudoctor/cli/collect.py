@@ -34,7 +34,7 @@ def command(
         checks=(),
         catalogue=catalogue,
         config=settings,
-        deadline=deadline or settings.deadline or options.DEADLINE,
+        deadline=deadline or settings.deadline or run.DEADLINE,
         deep=deep,
     )
     machine = options.machine(root, python, settings)

@@ -72,10 +72,9 @@ def command(
         with catching() as interrupt:
             _watch(deadline + 1.0)
             given = options.Given(**shared)
-            request = options.request(given, deadline=deadline, strict=strict)
-            machine = options.machine(
-                given.root, given.python, request.config, given.checkpoint_dir
-            )
+            settings = options.settings_from(given.config_file)
+            request = options.request(given, settings, deadline=deadline, strict=strict)
+            machine = options.machine(given.root, given.python, settings, given.checkpoint_dir)
             report = run.examine(request, machine, stopped=interrupt)
             _watch(0)
         if interrupt():

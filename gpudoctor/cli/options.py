@@ -77,6 +77,18 @@ def complete_ids(ctx: click.Context, parameter: click.Parameter, incomplete: str
     return [word for word in words if word.startswith(incomplete)]
 
 
+def settings_from(config_file: str | None) -> config.Config:
+    """The configuration.
+
+    Raises:
+        click.UsageError: it cannot be used.
+    """
+    try:
+        return config.load(config_file)
+    except config.BadConfig as error:
+        raise click.UsageError(str(error)) from None
+
+
 def catalogue_and_config(
     config_file: str | None, checks_dirs: tuple[str, ...]
 ) -> tuple[registry.Catalogue, config.Config]:
@@ -85,15 +97,8 @@ def catalogue_and_config(
     Raises:
         click.UsageError: the configuration cannot be used.
     """
-    try:
-        settings = config.load(config_file)
-    except config.BadConfig as error:
-        raise click.UsageError(str(error)) from None
+    settings = settings_from(config_file)
     return registry.load((*settings.checks, *checks_dirs)), settings
-
-
-DEADLINE = 30.0  # seconds
-DEEP_DEADLINE = 600.0  # torch and some seconds of load for each of eight GPUs, one by one
 
 
 class Given(Struct, frozen=True, kw_only=True):
@@ -114,14 +119,19 @@ class Given(Struct, frozen=True, kw_only=True):
 
 
 def request(
-    given: Given, ids: tuple[str, ...] = (), *, deadline: float | None, strict: bool
+    given: Given,
+    settings: config.Config,
+    ids: tuple[str, ...] = (),
+    *,
+    deadline: float | None,
+    strict: bool,
 ) -> run.Request:
     """The request that options and configuration amount to.
 
     Raises:
         click.UsageError: an unknown check or profile, or an unusable configuration.
     """
-    catalogue, settings = catalogue_and_config(given.config_file, given.checks_dirs)
+    catalogue = registry.load((*settings.checks, *given.checks_dirs))
     try:
         wanted = config.profile(given.profile or settings.profile)
         checks = run.select(
@@ -146,12 +156,24 @@ def request(
         profile=wanted,
         workload={name: value for name, value in told.items() if value is not None},
         expect=given.expect,
-        deadline=deadline or settings.deadline or (DEEP_DEADLINE if given.deep else DEADLINE),
+        deadline=deadline_of(given, settings, deadline),
         deep=given.deep,
         named=bool(ids),
         strict=strict or settings.strict,
         argv=tuple(sys.argv[1:]),
     )
+
+
+def is_plain(given: Given, settings: config.Config) -> bool:
+    """Whether all checks are meant, so that looking can begin before they are loaded."""
+    chosen = (given.only, given.skip, given.profile, given.deep)
+    return not any((*chosen, settings.only, settings.skip, settings.profile))
+
+
+def deadline_of(given: Given, settings: config.Config, deadline: float | None) -> float:
+    """Seconds for the whole run."""
+    usual = run.DEEP_DEADLINE if given.deep else run.DEADLINE
+    return deadline or settings.deadline or usual
 
 
 def machine(
