@@ -204,17 +204,6 @@ def test_without_a_gpu(measure):
     assert "torch uses no GPU: see torch-cuda" in found.absent
 
 
-@pytest.fixture(scope="session")
-def real_torch() -> str:
-    """A Python that has the real PyTorch."""
-    here = [os.environ.get("GPUDOCTOR_TORCH_PYTHON", ""), sys.executable, shutil.which("python3")]
-    for python in filter(None, here):
-        found = subprocess.run([python, "-c", "import torch"], capture_output=True)
-        if found.returncode == 0:
-            return str(python)
-    pytest.skip("no Python here has torch; GPUDOCTOR_TORCH_PYTHON names one")
-
-
 WORK_ON_THE_CPU = f"""
 import json, sys, types
 sys.path.insert(0, {os.path.dirname(SCRIPT)!r})
