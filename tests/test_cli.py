@@ -1,8 +1,10 @@
 """The command line: exit codes, streams, files, and what a mistake is answered with."""
 
+import contextlib
 import json
 import os
 import pathlib
+import pty
 import signal
 import subprocess
 import sys
@@ -243,6 +245,36 @@ def test_expectations(given, code, tmp_path):
     done = run("check", "gpu-visible", "--facts", str(facts), "--expect", given)
 
     assert done.returncode == code, done.stdout + done.stderr
+
+
+def test_facts_have_a_schema():
+    schema = json.loads(run("list", "--facts-schema").stdout)
+    facts = json.loads(run("collect").stdout)
+
+    jsonschema.validate(facts, schema)
+    facts["nodes"][0]["facts"]["shm"]["total_bytes"] = "much"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(facts, schema)
+
+
+def test_a_terminal_is_told_what_is_waited_for(site):
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*GPUDOCTOR, "check", *site, "site-slow", "--deadline", "2"],
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+        env={name: value for name, value in os.environ.items() if name != "CI"},
+    )
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # EIO: the other end is closed
+        while chunk := os.read(ours, 1024):
+            said += chunk
+    process.wait(timeout=20)
+    os.close(ours)
+
+    assert b"looking at slow" in said
+    assert said.endswith(b"\r\x1b[K"), "the line is taken away again"
 
 
 def test_checkpoint_directory_is_looked_at(tmp_path):

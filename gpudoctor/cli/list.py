@@ -1,5 +1,7 @@
 """`gpudoctor list`: what there is."""
 
+from typing import Any
+
 import click
 
 from gpudoctor import catalogue, config, registry
@@ -16,6 +18,7 @@ _SHAPES = {
 @click.option("--profiles", "what", flag_value="profiles", help="Profiles and what they demand.")
 @click.option("--formats", "what", flag_value="formats", help="Report formats.")
 @click.option("--schema", "what", flag_value="schema", help="JSON Schema of `check -f json`.")
+@click.option("--facts-schema", "what", flag_value="facts", help="JSON Schema of a facts file.")
 @click.option("-f", "--format", "shape", type=click.Choice(list(_SHAPES)), default="text")
 @options.option("--checks", "checks_dirs", multiple=True, metavar="DIR", help="Checks of your own.")
 @options.option("--config", "config_file", metavar="FILE", help="Instead of the one found.")
@@ -29,6 +32,8 @@ def command(
         click.echo("\n".join(registry.formats()))
     elif what == "schema":
         click.echo(_schema())
+    elif what == "facts":
+        click.echo(_facts_schema())
     else:
         found, _ = options.catalogue_and_config(config_file, checks_dirs)
         click.echo(_SHAPES[shape](found.checks), nl=False)
@@ -53,7 +58,45 @@ def _schema() -> str:
 
     from gpudoctor.report import Report
 
-    schema = msgspec.json.schema(Report)
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "gpudoctor.report/1"
+    return _published(msgspec.json.schema(Report), "gpudoctor.report/1")
+
+
+def _facts_schema() -> str:
+    import msgspec
+
+    from gpudoctor import snapshot
+
+    kinds = snapshot.builtin_kinds()
+    (absent, *refs), shapes = msgspec.json.schema_components(
+        [snapshot.Absent, *kinds], ref_template="#/$defs/{name}"
+    )
+    names = map(snapshot.name_of, kinds)
+    facts = {name: {"anyOf": [ref, absent]} for name, ref in zip(names, refs, strict=True)}
+    node = {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "facts": {"properties": facts}},
+        "required": ["name"],
+    }
+    return _published(
+        {
+            "type": "object",
+            "properties": {
+                "schema": {"const": snapshot.SCHEMA},
+                "nodes": {"type": "array", "items": node},
+            },
+            "required": ["schema", "nodes"],
+            "$defs": shapes,
+        },
+        snapshot.SCHEMA,
+    )
+
+
+def _published(schema: dict[str, Any], title: str) -> str:
+    import msgspec
+
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": title,
+        **schema,
+    }
     return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode()
