@@ -12,7 +12,8 @@ from msgspec import Struct
 import gpudoctor
 from gpudoctor import registry
 from gpudoctor.check import Check
-from gpudoctor.collect import Collected, Looking, collect
+from gpudoctor.children import Collected
+from gpudoctor.collect import Looking, collect
 from gpudoctor.config import DEFAULT, Config, Profile
 from gpudoctor.facts.container import Container
 from gpudoctor.facts.expectations import Expectations

@@ -167,7 +167,7 @@ def test_long_answer_arrives_whole_and_too_long_is_refused(monkeypatch):
 
     assert one(talks) == Answer(text="x" * (1 << 20))
 
-    monkeypatch.setattr("gpudoctor.collect.ANSWER_LIMIT", 1 << 16)
+    monkeypatch.setattr("gpudoctor.children.ANSWER_LIMIT", 1 << 16)
     assert one(talks) == Absent("the probe's answer was too long", broken=True)
 
 
