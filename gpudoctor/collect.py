@@ -24,7 +24,8 @@ class Looking:
         self, probes: Iterable[Probe[Any]], machine: Machine, *, deadline: float = 30.0
     ) -> None:
         self.found = Collected({}, {}, complete=True)
-        self._machine, self._end = machine, time.monotonic() + deadline
+        self.began = time.monotonic()
+        self._machine, self._end = machine, self.began + deadline
         probes = list(probes)
         self.kinds = {probe.kind for probe in probes}
         probes = [probe for probe in probes if not _is_nothing(probe, machine, self.found)]

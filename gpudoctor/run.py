@@ -26,7 +26,7 @@ from gpudoctor.judge import judge
 from gpudoctor.launch.plan import next_steps
 from gpudoctor.probes import Machine, Probe
 from gpudoctor.registry import Catalogue
-from gpudoctor.report import Node, Report, Result, Run, Tool, counts, exit_code, verdict
+from gpudoctor.report import Node, Report, Run, Tool, counts, exit_code, verdict
 from gpudoctor.snapshot import Absent, Fact, Snapshot, name_of
 
 DEADLINE = 30.0  # seconds
@@ -161,7 +161,7 @@ def examine(
     progress: Callable[[list[str]], None] = lambda names: None,
 ) -> Report:
     """Look at the machine and judge it."""
-    started, begin = _now(), time.monotonic()
+    started, begin = _now(), ahead.began if ahead else time.monotonic()
     snapshot, collected = observe(request, machine, ahead=ahead, stopped=stopped, progress=progress)
     node = _node(request, snapshot, collected.seconds)
     return _report(request, [node], started, time.monotonic() - begin, collected.complete)
@@ -248,7 +248,7 @@ def _report(
             complete=complete,
             strict=request.strict,
             launcher=launcher,
-            remarks=_remarks(request, results),
+            remarks=_remarks(request),
         ),
         status=status,
         exit_code=exit_code(status, strict=request.strict),
@@ -266,7 +266,7 @@ def _launcher(nodes: Sequence[Node]) -> str:
     return "host"
 
 
-def _remarks(request: Request, results: Sequence[Result]) -> tuple[str, ...]:
+def _remarks(request: Request) -> tuple[str, ...]:
     today = datetime.date.today()
     expired = [i for i in request.config.ignore if i.is_expired(today)]
     return tuple(

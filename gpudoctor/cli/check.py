@@ -53,7 +53,7 @@ def command(
     with catching() as interrupt, contextlib.ExitStack() as started:
         ahead = None
         if not ids and options.is_plain(given, settings):
-            seconds = options.deadline_of(given, settings, deadline)
+            seconds = options.deadline_of(deadline, settings, deep=given.deep)
             ahead = started.enter_context(run.look_ahead(machine, seconds))
         request = options.request(given, settings, ids, deadline=deadline, strict=strict)
         with Progress() as progress:

@@ -14,7 +14,9 @@ from gpudoctor.cli.output import Progress, say, write_file
 
 @click.command("collect")
 @options.looking
-@options.option("--deadline", type=click.FloatRange(0.1), metavar="S", help="For all; default 30.")
+@options.option(
+    "--deadline", type=click.FloatRange(0.1), metavar="S", help="For all; default 30, deep 600."
+)
 @click.option("-o", "--output", metavar="FILE", default="-", help="Where to; default stdout.")
 def command(
     root: str,
@@ -34,7 +36,7 @@ def command(
         checks=(),
         catalogue=catalogue,
         config=settings,
-        deadline=deadline or settings.deadline or run.DEADLINE,
+        deadline=options.deadline_of(deadline, settings, deep=deep),
         deep=deep,
     )
     machine = options.machine(root, python, settings)

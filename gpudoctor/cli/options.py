@@ -156,7 +156,7 @@ def request(
         profile=wanted,
         workload={name: value for name, value in told.items() if value is not None},
         expect=given.expect,
-        deadline=deadline_of(given, settings, deadline),
+        deadline=deadline_of(deadline, settings, deep=given.deep),
         deep=given.deep,
         named=bool(ids),
         strict=strict or settings.strict,
@@ -170,9 +170,9 @@ def is_plain(given: Given, settings: config.Config) -> bool:
     return not any((*chosen, settings.only, settings.skip, settings.profile))
 
 
-def deadline_of(given: Given, settings: config.Config, deadline: float | None) -> float:
-    """Seconds for the whole run."""
-    usual = run.DEEP_DEADLINE if given.deep else run.DEADLINE
+def deadline_of(deadline: float | None, settings: config.Config, *, deep: bool) -> float:
+    """Seconds for the whole run: as given, as configured, or as usual."""
+    usual = run.DEEP_DEADLINE if deep else run.DEADLINE
     return deadline or settings.deadline or usual
 
 

@@ -119,6 +119,9 @@ class Gpus(Fact, frozen=True, kw_only=True):
         return tuple(gpu for gpu in self.devices if not gpu.lost)
 
 
+NVML_NO_LIBRARY = 12  # NVML_ERROR_LIBRARY_NOT_FOUND, also where there is none to say it
+
+
 class Nvml(Fact, frozen=True, kw_only=True):
     """How far NVIDIA's management library came."""
 

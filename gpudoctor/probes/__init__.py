@@ -1,5 +1,6 @@
 """The only code that looks at the machine; one module per source, named like its facts."""
 
+import errno
 import os
 import types
 import typing
@@ -162,6 +163,11 @@ def probe(
         slow=slow,
         unless=unless,
     )
+
+
+def error_words(error: OSError) -> str:
+    """The error as facts tell it: "EROFS: Read-only file system"."""
+    return f"{errno.errorcode.get(error.errno or 0, '?')}: {error.strerror}"
 
 
 def _kind_of(look: Callable[..., object]) -> type[Fact]:

@@ -4,7 +4,7 @@ import errno
 import re
 from typing import Any
 
-from gpudoctor.probes import Machine, pci
+from gpudoctor.probes import Machine, error_words, pci
 
 VENDOR = "0x1002"
 ALL_ONES = 63  # the link width that a device has when it is gone from the bus
@@ -30,8 +30,7 @@ class Device:
             return self.machine.read(f"{self.folder}/{name}").strip()
         except OSError as error:
             if error.errno not in NOT_THERE:
-                code = errno.errorcode.get(error.errno or 0, "?")
-                self.unread[field] = f"{code}: {error.strerror}"
+                self.unread[field] = error_words(error)
             return None
 
     def number(self, name: str, field: str, unit: int = 1) -> int | None:

@@ -1,6 +1,5 @@
 """Follow the way from the PCI bus to the vendor's runtime, layer by layer."""
 
-import errno
 import functools
 import os
 import re
@@ -17,7 +16,7 @@ from gpudoctor.facts.gpu_path import (
     KernelLog,
     PciBus,
 )
-from gpudoctor.probes import Machine, linker, pci, probe, signs
+from gpudoctor.probes import Machine, error_words, linker, pci, probe, signs
 from gpudoctor.probes import kernel_log as log
 from gpudoctor.probes.allocation import CHOOSE, local_rank, promised
 from gpudoctor.probes.amd_kfd import NODES as KFD_NODES
@@ -143,17 +142,13 @@ def _open(path: str) -> DeviceNode:
     try:
         seen = os.stat(path)
     except OSError as failed:
-        return DeviceNode(path=path, mode="", uid=0, gid=0, error=_words(failed))
+        return DeviceNode(path=path, mode="", uid=0, gid=0, error=error_words(failed))
     try:
         os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError as failed:
-        error = _words(failed)
+        error = error_words(failed)
     mode = f"{stat.S_IMODE(seen.st_mode):04o}"
     return DeviceNode(path=path, mode=mode, uid=seen.st_uid, gid=seen.st_gid, error=error)
-
-
-def _words(error: OSError) -> str:
-    return f"{errno.errorcode.get(error.errno or 0, '?')}: {error.strerror}"
 
 
 @probe(isolated=True, timeout=10.0)
@@ -230,9 +225,9 @@ def why_unreadable(error: OSError, dmesg_restrict: str | None) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no /dev/kmsg here, as in most containers: run it on the node itself"
     if isinstance(error, PermissionError):
-        why = "kernel.dmesg_restrict is 1" if dmesg_restrict == "1" else _words(error)
+        why = "kernel.dmesg_restrict is 1" if dmesg_restrict == "1" else error_words(error)
         return f"the kernel's log is not for this user ({why}): run it as root on the node"
-    return f"/dev/kmsg cannot be read: {_words(error)}"
+    return f"/dev/kmsg cannot be read: {error_words(error)}"
 
 
 @probe()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gpudoctor.facts.gpus import Gpus, Nvml
+from gpudoctor.facts.gpus import NVML_NO_LIBRARY, Gpus, Nvml
 from gpudoctor.probes import Machine, linker, nvml_library, probe, signs
 from gpudoctor.probes.amd_gpus import AmdGpus, amd_gpus
 from gpudoctor.probes.nvidia_gpus import nvidia_gpus
@@ -11,7 +11,6 @@ from gpudoctor.snapshot import Absent
 ONLY_LIVE = "NVIDIA's library is asked only on the machine itself, not under --root"
 START = 20.0  # a driver without persistence first wakes each GPU, about 2 s each
 ANSWER = 1.0  # kept back of it, to say what there is
-LIBRARY_NOT_FOUND = 12
 
 
 @probe(alone=True, timeout=START, unless=signs.no_gpu)
@@ -46,7 +45,7 @@ def nvml(machine: Machine) -> Nvml | Absent:
     if library is None:
         return Absent(signs.no_nvidia(machine))
     if library.handle is None:
-        return Nvml(code=LIBRARY_NOT_FOUND, error=library.error)
+        return Nvml(code=NVML_NO_LIBRARY, error=library.error)
     code = library.handle.nvmlInit_v2()
     return Nvml(
         library=library.file,

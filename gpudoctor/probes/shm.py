@@ -6,7 +6,7 @@ import os
 import time
 
 from gpudoctor.facts.shm import Shm, ShmFile, ShmFiles, ShmWrite
-from gpudoctor.probes import Machine, probe
+from gpudoctor.probes import Machine, error_words, probe
 from gpudoctor.probes.cgroup import cgroup
 from gpudoctor.probes.mounts import mount_at
 from gpudoctor.snapshot import Absent
@@ -52,8 +52,7 @@ def shm_write(machine: Machine) -> ShmWrite | Absent:
     try:
         _write_and_read(tried)
     except OSError as error:
-        name = errno.errorcode.get(error.errno or 0, "?")
-        return ShmWrite(tried_bytes=tried, error=f"{name}: {error.strerror}")
+        return ShmWrite(tried_bytes=tried, error=error_words(error))
     return ShmWrite(tried_bytes=tried)
 
 

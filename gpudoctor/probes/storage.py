@@ -1,6 +1,5 @@
 """Look at the directories that a job writes to, and at mounts that may hang."""
 
-import errno
 import functools
 import os
 import re
@@ -10,7 +9,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from gpudoctor.facts.storage import NetworkMount, NetworkMounts, Place, Storage
-from gpudoctor.probes import Machine, probe
+from gpudoctor.probes import Machine, error_words, probe
 from gpudoctor.probes.in_time import in_time
 from gpudoctor.probes.mounts import Mount, mount_of, mounts
 from gpudoctor.probes.user import NAMES, Entry, entry, home
@@ -101,7 +100,7 @@ def _ask(mount: Mount) -> tuple[float, str]:
     except (PermissionError, FileNotFoundError):  # an answer, too; another mount may hide it
         error = ""
     except OSError as failed:
-        error = _words(failed)
+        error = error_words(failed)
     return time.monotonic() - started, error
 
 
@@ -197,7 +196,7 @@ def _seen(place: Place, table: list[Mount]) -> Place:
             error = _write(nearest)
             found = os.statvfs(nearest)
     except OSError as failed:
-        return replace(place, write_error=_words(failed))
+        return replace(place, write_error=error_words(failed))
     mount = mount_of(table, os.path.realpath(nearest))
     return replace(
         place,
@@ -235,9 +234,5 @@ def _write(folder: str) -> str:
         finally:
             os.close(descriptor)  # where NFS tells of a quota
     except OSError as error:
-        return _words(error)
+        return error_words(error)
     return ""
-
-
-def _words(error: OSError) -> str:
-    return f"{errno.errorcode.get(error.errno or 0, '?')}: {error.strerror}"

@@ -4,10 +4,11 @@ The ladder of gpu-visible and the check of a single layer end at the same places
 their words and fixes from here.
 """
 
+from gpudoctor.facts.gpus import NVML_NO_LIBRARY
 from gpudoctor.stops.driver import foreign_driver, mismatch, not_loaded, wrong_flavour
 from gpudoctor.stops.ladder import Seen, climb
 from gpudoctor.stops.nodes import Nodes, closed, left_out, nodes_of, without_node
-from gpudoctor.stops.runtime import NVML_NO_LIBRARY, cuda_fails, hidden, hip_fails, without_nvml
+from gpudoctor.stops.runtime import cuda_fails, hidden, hip_fails, without_nvml
 from gpudoctor.stops.stop import Stop, ask_kernel, is_inside
 
 NOT_MEANT = "no GPU is expected here"

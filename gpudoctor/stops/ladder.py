@@ -13,7 +13,7 @@ from gpudoctor.facts.gpu_path import (
     KernelDriver,
     PciBus,
 )
-from gpudoctor.facts.gpus import Gpu, Gpus, Nvml
+from gpudoctor.facts.gpus import NVML_NO_LIBRARY, Gpu, Gpus, Nvml
 from gpudoctor.facts.user import User
 from gpudoctor.finding import Fix, Rung, Status
 from gpudoctor.launch.settings import EnvSet, GpuDevices, Setting
@@ -21,7 +21,7 @@ from gpudoctor.selection import of_vendor, select, vendor_of
 from gpudoctor.snapshot import Absent
 from gpudoctor.stops.driver import mismatch, not_loaded, wrong_flavour
 from gpudoctor.stops.nodes import Nodes, closed, nodes_of
-from gpudoctor.stops.runtime import NVML_NO_LIBRARY, cuda_fails, hidden, hip_fails
+from gpudoctor.stops.runtime import cuda_fails, hidden, hip_fails
 from gpudoctor.stops.stop import Stop, ask_kernel, install_libraries, is_inside
 from gpudoctor.units import count_of
 

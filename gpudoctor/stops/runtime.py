@@ -2,7 +2,7 @@
 
 from gpudoctor.facts.container import Container
 from gpudoctor.facts.gpu_path import CudaInit, GpuLibraries, HipInit, KernelDriver, PciBus
-from gpudoctor.facts.gpus import Nvml
+from gpudoctor.facts.gpus import NVML_NO_LIBRARY, Nvml
 from gpudoctor.finding import Fix, Owner
 from gpudoctor.launch.settings import EnvSet, EnvUnset, GpuDevices
 from gpudoctor.selection import Selection, of_vendor
@@ -10,7 +10,6 @@ from gpudoctor.stops.nodes import Nodes
 from gpudoctor.stops.stop import Stop, ask_kernel, install_libraries, is_inside
 
 UVM = "/dev/nvidia-uvm"
-NVML_NO_LIBRARY = 12  # NVML_ERROR_LIBRARY_NOT_FOUND
 
 
 def hidden(selection: Selection) -> Stop:
