@@ -31,7 +31,7 @@ def nvidia_gpus(machine: Machine, seconds: float) -> Gpus | Absent:
     if library is None:
         return Absent(signs.no_nvidia(machine))
     if library.handle is None:
-        return Absent(f"NVML cannot be loaded: {library.error}")
+        return Absent("NVML cannot be loaded: see gpu-visible")  # the Nvml fact says why
     # Some 30 ms that machines without the library do not pay.
     import pynvml as nvml
 
