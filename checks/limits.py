@@ -3,6 +3,7 @@
 from gpudoctor import (
     GIB,
     MIB,
+    Absent,
     Devices,
     Environment,
     Finding,
@@ -27,6 +28,7 @@ from gpudoctor import (
     file_need,
     ok,
     size,
+    skip,
     thread_need,
     unknown,
     warn,
@@ -41,6 +43,7 @@ FILES_ASKED = 1 << 20  # fs.nr_open, the most that a kernel allows by default
 FILES_ABSURD = 16 * FILES_ASKED  # 1073741816 in the containers of moby issue 45534
 FILES_USED_SHARE = 0.8
 ADDRESS_SPACE_ALL = 1 << 47  # all that a process has on x86-64
+NOT_SAID = "the launch file does not say: the limit is the engine's own"
 
 
 @check(
@@ -64,6 +67,8 @@ def limits_memlock(
     when the first connection is made: "Call to ibv_reg_mr_iova2 failed with error Cannot
     allocate memory" or "ibv_create_qp failed".
     """
+    if limits.memlock is None:
+        return skip(NOT_SAID)
     limit = limits.memlock.soft
     if limit is None:
         return ok("unlimited")
@@ -93,6 +98,8 @@ def limits_stack(limits: Limits, workload: Workload, job_python: JobPython | Non
     NCCL before 2.28 needs more, and ends in "Fatal Python error: Segmentation fault" while it
     starts. A stack below the usual 8 MiB has the same end.
     """
+    if limits.stack is None:
+        return skip(NOT_SAID)
     limit = limits.stack.soft
     nccl = job_python.nccl if job_python else None
     fix = Fix(Stack(STACK_ASKED))
@@ -121,6 +128,8 @@ def limits_nofile(limits: Limits, workload: Workload, processes: Processes | Non
     items of ancdata". A limit of a billion, as some container engines set it, makes programs
     that close every possible descriptor hang at 100 % CPU.
     """
+    if limits.nofile is None:
+        return skip(NOT_SAID)
     limit, need = limits.nofile.soft, file_need(workload)
     if limit is None or limit > FILES_ABSURD:
         summary = f"{limit or 'unlimited'}: programs that close every descriptor hang"
@@ -143,19 +152,19 @@ def limits_nofile(limits: Limits, workload: Workload, processes: Processes | Non
     return ok(summary, need.arithmetic)
 
 
-@check(
-    owner="launch",
-    symptoms=[
-        r"pthread_create failed.*Resource temporarily unavailable",
-        r"can't start new thread",
-        r"fork: retry",
-        r"BlockingIOError: \[Errno 11\]",
-    ],
-)
+NO_THREADS = [
+    r"pthread_create failed.*Resource temporarily unavailable",
+    r"can't start new thread",
+    r"fork: retry",
+    r"BlockingIOError: \[Errno 11\]",
+]
+
+
+@check(owner="launch", symptoms=NO_THREADS)
 def limits_nproc(
     limits: Limits,
     workload: Workload,
-    processes: Processes | None,
+    processes: Processes | Absent | None,
     system: System | None,
     environment: Environment | None,
     privileges: Privileges | None,
@@ -167,17 +176,20 @@ def limits_nproc(
     "pthread_create failed ... Resource temporarily unavailable", "can't start new thread" or
     "fork: retry".
     """
+    if limits.nproc is None:
+        return skip(NOT_SAID)
+    seen = processes if isinstance(processes, Processes) else None
     need = thread_need(workload, system, environment)
     limit = None if _is_exempt(privileges, user) else limits.nproc.soft
     rooms: list[tuple[int, str, Fix, Owner]] = []
     if limit is not None:
-        used = processes.own_threads if processes else 0
+        used = seen.own_threads if seen else 0
         fix = _raise(limits.nproc, used + 2 * need.most, "u", NProc(None), None)
-        words = f"{limit} for this user" + (f", {used} in use" if processes else "")
+        words = f"{limit} for this user" + (f", {used} in use" if seen else "")
         rooms.append((limit - used, words, fix, "job" if fix.commands else "launch"))
-    if processes and (machine := _least(processes.threads_max, processes.pid_max)) is not None:
-        words = f"{machine} on the whole machine, {processes.all_threads} in use"
-        rooms.append((machine - processes.all_threads, words, RAISE_KERNEL, "node"))
+    if seen and (machine := _least(seen.threads_max, seen.pid_max)) is not None:
+        words = f"{machine} on the whole machine, {seen.all_threads} in use"
+        rooms.append((machine - seen.all_threads, words, RAISE_KERNEL, "node"))
     if not rooms:
         return ok("no limit for this user")
     free, summary, fix, owner = min(rooms, key=lambda room: room[0])
@@ -185,8 +197,10 @@ def limits_nproc(
     if free < need.most:
         worry = fail if free < need.least else warn
         return worry(summary, fix, evidence=need.arithmetic, basis="rule-of-thumb", owner=owner)
-    if limit is not None and processes is None:
-        return unknown(f"how much of {limit} this user has in use could not be counted")
+    if limit is not None and seen is None:
+        beforehand = isinstance(processes, Absent) and not processes.broken
+        reason = f"how much of {limit} this user has in use could not be counted"
+        return skip(reason) if beforehand else unknown(reason)
     return ok(summary, need.arithmetic)
 
 
@@ -201,6 +215,8 @@ def limits_address_space(limits: Limits, devices: Devices) -> Finding:
     the first call to the GPU can fail as if memory were short: "out of memory" or "Cannot
     allocate memory".
     """
+    if limits.address_space is None:
+        return skip(NOT_SAID)
     limit = limits.address_space.soft
     if limit is None or limit >= ADDRESS_SPACE_ALL:
         return ok(size(limit))

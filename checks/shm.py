@@ -151,7 +151,8 @@ def shm_cgroup(
     shared = container is not None and container.ipc_private is False
     if shm.total_bytes > limit and not shared and shm.filesystem == "tmpfs":
         summary = f"/dev/shm may hold {size(shm.total_bytes)}, the memory limit is {size(limit)}"
-        return warn(summary, wanted, basis="rule-of-thumb")
+        smaller = Fix(ShmSize(_recommended(need, cgroup)))
+        return warn(summary, smaller, basis="rule-of-thumb")
     return ok(f"{size(free)} of {size(limit)} left to charge, /dev/shm needs {size(need.bytes)}")
 
 

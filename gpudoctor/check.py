@@ -10,6 +10,8 @@ from msgspec import Struct
 from gpudoctor.finding import Finding, Owner
 from gpudoctor.snapshot import Absent, Fact
 
+LAUNCH = "launch"  # the topic of checks that judge launch files, and no machine
+
 
 class Need(Struct, frozen=True):
     """A fact that a check asks for; without an optional one it is asked all the same.

@@ -41,14 +41,24 @@ _HINTS = (
 )
 
 
-def cut_secrets(text: str) -> str:
-    """The text with what looks like a secret replaced by ***."""
+def cut_secrets(text: str, *, references: bool = False) -> str:
+    """The text with what looks like a secret replaced by ***.
+
+    Args:
+        text: any text.
+        references: it is shell, where $NAME only stands for a secret: leave that.
+    """
     lower = text.lower()
     if not any(hint in lower for hint in _HINTS):
         return text
     for pattern in _patterns():
-        text = pattern.sub(rf"\1{CUT}", text)
+        text = pattern.sub(_spare_references if references else rf"\1{CUT}", text)
     return text
+
+
+def _spare_references(match: re.Match[str]) -> str:
+    hidden = match[0].removeprefix(match[1])
+    return match[0] if re.fullmatch(r"\$(\w+|\{\w+\})", hidden.strip('"')) else match[1] + CUT
 
 
 @functools.cache

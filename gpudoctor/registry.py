@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gpudoctor.check import Check
+from gpudoctor.check import LAUNCH, Check
 from gpudoctor.probes import Probe
 from gpudoctor.snapshot import Fact, builtin_kinds, name_of
 
@@ -59,13 +59,14 @@ class Catalogue(Struct, frozen=True):
         return [probe.kind for probe in self.probes]
 
 
-def load(directories: Sequence[str] = ()) -> Catalogue:
+def load(directories: Sequence[str] = (), *, launch: bool = False) -> Catalogue:
     """Everything that there is.
 
     Args:
         directories: of a site's own checks, one or more modules each.
+        launch: also the checks that judge launch files, and no machine.
     """
-    checks = builtin_checks()
+    checks = builtin_checks(launch=launch)
     probes: list[Probe[Any]] = []
     broken: list[Broken] = []
     taken = {check.id for check in checks}
@@ -86,9 +87,10 @@ def load(directories: Sequence[str] = ()) -> Catalogue:
     return Catalogue(tuple(checks), tuple(probes), tuple(broken))
 
 
-def builtin_checks() -> list[Check]:
+def builtin_checks(*, launch: bool = True) -> list[Check]:
     """The checks of `gpudoctor.checks`, by topic and then as they stand in their modules."""
-    return [check for module in _modules("gpudoctor.checks") for check in _defined(module, Check)]
+    modules = _modules("gpudoctor.checks", () if launch else (LAUNCH,))
+    return [check for module in modules for check in _defined(module, Check)]
 
 
 def get(check_id: str) -> Check:
@@ -109,20 +111,21 @@ def builtin_probes() -> list[Probe[Any]]:
 
 def quick_probes() -> list[Probe[Any]]:
     """The built-in isolated probes that every plain run needs, found without any check."""
-    facts = importlib.import_module("gpudoctor.facts")
-    modules = [importlib.import_module(f"gpudoctor.probes.{name}") for name in _names(facts)]
+    facts, looks = map(importlib.import_module, ("gpudoctor.facts", "gpudoctor.probes"))
+    names = sorted({*_names(facts)} & {*_names(looks)})  # a launch is read, never looked for
+    modules = [importlib.import_module(f"gpudoctor.probes.{name}") for name in names]
     probes = [probe for module in modules for probe in _defined(module, Probe)]
     return [p for p in probes if p.isolated and not p.deep and not p.slow]
 
 
-def _modules(name: str) -> Iterator[ModuleType]:
+def _modules(name: str, without: Sequence[str] = ()) -> Iterator[ModuleType]:
     """A module, or those inside a package, sorted; scripts for foreign Pythons left out."""
     module = importlib.import_module(name)
     if not hasattr(module, "__path__"):
         yield module
         return
     for inside in _names(module):
-        if inside != "foreign":
+        if inside != "foreign" and inside not in without:
             yield from _modules(f"{name}.{inside}")
 
 

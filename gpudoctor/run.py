@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 import gpudoctor
 from gpudoctor import registry
-from gpudoctor.check import Check
+from gpudoctor.check import LAUNCH, Check
 from gpudoctor.children import Collected
 from gpudoctor.collect import Looking, collect
 from gpudoctor.config import DEFAULT, Config, Profile
@@ -19,6 +20,7 @@ from gpudoctor.facts.container import Container
 from gpudoctor.facts.expectations import Expectations
 from gpudoctor.facts.gpus import Gpus
 from gpudoctor.facts.job_python import JobPython
+from gpudoctor.facts.launch import Launch
 from gpudoctor.facts.system import System
 from gpudoctor.facts.user import User
 from gpudoctor.facts.workload import Workload
@@ -26,7 +28,7 @@ from gpudoctor.judge import judge
 from gpudoctor.launch.plan import next_steps
 from gpudoctor.probes import Machine, Probe
 from gpudoctor.registry import Catalogue
-from gpudoctor.report import Node, Report, Run, Tool, counts, exit_code, verdict
+from gpudoctor.report import Node, Report, Run, Step, Tool, counts, exit_code, verdict
 from gpudoctor.snapshot import Absent, Fact, Snapshot, name_of
 
 DEADLINE = 30.0  # seconds
@@ -174,6 +176,20 @@ def judge_again(request: Request, snapshots: Sequence[Snapshot]) -> Report:
     return _report(request, nodes, started, time.monotonic() - begin, complete=True)
 
 
+def concluded(report: Report, nodes: Sequence[Node], steps: Sequence[Step]) -> Report:
+    """The report with other nodes and another plan, and the verdict that follows from them."""
+    results = tuple(result for node in nodes for result in node.results)
+    status = verdict(results)
+    return replace(
+        report,
+        status=status,
+        exit_code=exit_code(status, strict=report.run.strict),
+        counts=counts(results),
+        nodes=tuple(nodes),
+        next_steps=tuple(steps),
+    )
+
+
 def _node(request: Request, snapshot: Snapshot, seconds: Mapping[str, float]) -> Node:
     snapshot = _with_demands(request, snapshot)
     today = datetime.date.today()
@@ -195,6 +211,8 @@ def _with_demands(request: Request, snapshot: Snapshot) -> Snapshot:
     """What profile, file and command line say of the job, the last word last."""
     job = snapshot.get(Workload)
     if isinstance(job, Absent):
+        if isinstance(snapshot.get(Launch), Launch) and not request.workload:
+            return snapshot  # a launch of something else
         job = Workload()
     job = job.told(request.profile.workload, f"profile {request.profile.name}")
     job = job.told(request.config.workload, request.config.path)
@@ -288,6 +306,8 @@ def _matches(check: Check, pattern: str) -> bool:
 
 
 def _unknown(word: str, known: Sequence[str]) -> str:
+    if word.partition("-")[0] == LAUNCH:
+        return f"{word!r} judges launch files: gpudoctor lint FILE"
     import difflib  # only to help with a typo
 
     near = difflib.get_close_matches(word, known, n=3)

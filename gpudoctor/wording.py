@@ -62,7 +62,8 @@ def found(report: Report, *statuses: Status, ignored: bool = False) -> list[Foun
             for result in node.results:
                 if result.status is status and (result.ignored is not None) is ignored:
                     said = (result.summary, result.reason, result.evidence, result.fixes)
-                    key = (result.id, repr((status, result.owner, result.ignored, *said)))
+                    place = result.place if result.fixes else None
+                    key = (result.id, repr((status, result.owner, result.ignored, place, *said)))
                     merged.setdefault(key, (result, []))[1].append(node.name)
     return [Found(result, tuple(nodes)) for result, nodes in merged.values()]
 
@@ -88,9 +89,30 @@ def fixes_for(result: Result, launcher: str) -> list[SpelledFix]:
     return [fix for fix in result.fixes if fix.launcher in (launcher, "any")]
 
 
+def fix_lines(result: Result, launcher: str) -> list[str]:
+    """The same, as lines of text: what to do, and what to paste."""
+    lines = []
+    for fix in fixes_for(result, launcher):
+        note = root_note(fix)
+        text = f"{fix.text} ({note})" if fix.text and note else fix.text or note
+        lines += [text] if text else []
+        lines += [line for command in fix.commands for line in command.split("\n")]
+    return lines
+
+
+def on_nodes(entry: Found, report: Report) -> str:
+    """ " (on a and b)" where there are several nodes, else nothing."""
+    return f" (on {several(entry.nodes)})" if len(report.nodes) > 1 else ""
+
+
 def root_note(fix: SpelledFix | Step) -> str:
     """That root is needed, where the fix itself does not say it."""
     return ROOT if fix.needs_root and "as root" not in fix.text else ""
+
+
+def is_of_launches(report: Report) -> bool:
+    """Whether it judges launch files, not machines."""
+    return any(result.place for result in report.results)
 
 
 def by_who(steps: Iterable[Step]) -> dict[tuple[str, str], list[Step]]:

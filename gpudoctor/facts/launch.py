@@ -71,6 +71,22 @@ class Launch(Fact, frozen=True, kw_only=True):
     nodes: int | None = None
     ranks: int | None = None  # processes on one node
     tasks: int | None = None  # of Slurm, on one node
+    starter: str = ""  # what starts the ranks: "torchrun"
+    only_looks: bool = False  # it runs nothing that could be training: nvidia-smi, make, pytest
     unknown: tuple[str, ...] = ()  # flags or keys that the launcher does not know
+    refused: Mapping[str, str] = {}  # what it will not take, "--gpus device=0,1", and why
+    torn: bool = False  # a backslash is followed by blanks or a comment: the command ends there
     open_words: tuple[str, ...] = ()  # what is not known before it runs: "$SHM", "{{ .Values.n }}"
+    open_fields: tuple[str, ...] = ()  # those that such words are in; "*": it may be any
     lines: Mapping[str, int] = {}  # field, or "environment.NAME", "ulimits.memlock" -> line
+
+    def knows(self, *fields: str) -> bool:
+        """Whether the file settles these fields, be it by leaving them to the default."""
+        unsettled = {"*", *fields, *(field.partition(".")[0] for field in fields)}
+        return not unsettled & set(self.open_fields)
+
+    @property
+    def why_open(self) -> str:
+        """What to say of a field that the file does not settle."""
+        words = f": {', '.join(self.open_words)}" if self.open_words else ""
+        return f"not known before it runs{words}"

@@ -13,13 +13,13 @@ class Limit(Struct, frozen=True):
 
 
 class Limits(Fact, frozen=True, kw_only=True):
-    """getrlimit(2); bytes, files, or processes."""
+    """getrlimit(2); bytes, files, or processes. None: not known before the job runs."""
 
-    memlock: Limit
-    stack: Limit
-    nofile: Limit
-    nproc: Limit
-    address_space: Limit
+    memlock: Limit | None = None
+    stack: Limit | None = None
+    nofile: Limit | None = None
+    nproc: Limit | None = None
+    address_space: Limit | None = None
 
 
 class Processes(Fact, frozen=True, kw_only=True):

@@ -9,8 +9,9 @@ import importlib
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from gpudoctor.launch.settings import IpcHost, Mount, Setting, ShmSize
+from gpudoctor.launch.settings import Drop, IpcHost, Mount, Setting, ShmSize
 
 LAUNCHERS = (
     "docker",
@@ -67,7 +68,29 @@ def spell(settings: Sequence[Setting], launcher: str) -> Spelling:
     """
     if launcher not in LAUNCHERS:
         raise KeyError(launcher)
-    return _module(launcher).spell(merge(settings))  # type: ignore[no-any-return]
+    merged = merge(settings)
+    asked = [setting for setting in merged if not isinstance(setting, Drop)]
+    gone = [_named(setting) for setting in merged if isinstance(setting, Drop)]
+    words: Spelling = _module(launcher).spell(asked) if asked or not gone else Spelling()
+    if not gone:
+        return words
+    take_out = f"Take out {', '.join(gone)}."
+    return replace(words, text=f"{take_out} {words.text}".strip())
+
+
+# How a field that must go is called where its value does not say it.
+_FIELDS = {
+    "shm_bytes": "the size of /dev/shm",
+    "ports": "the published port",
+    "groups": "the group",
+    "ranks": "the number of ranks",
+    "gpus": "the request for GPUs",
+    "torn": "what stands behind the backslashes",
+}
+
+
+def _named(drop: Drop) -> str:
+    return f"{_FIELDS.get(drop.field, '')} {drop.value}".strip() or drop.field
 
 
 @functools.cache

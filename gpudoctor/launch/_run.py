@@ -33,14 +33,15 @@ def spell_run(
         settings: merged.
         own: the program's own flags for a setting; none for those that both share.
     """
-    flags = [flag for setting in settings for flag in own(setting) or _shared(setting)]
+    flags = [flag for setting in settings for flag in own(setting) or shared(setting)]
     # No flag unsets for sure: `--env NAME` may pass the caller's value, `--env NAME=` sets an
     # empty one, and podman's --unsetenv leaves what another --env sets.
     words = [f"{program} run", *dict.fromkeys(flags), "IMAGE", *without(settings), "COMMAND"]
     return Spelling(text="Start the container with:", lines=tuple(command(words)))
 
 
-def _shared(setting: Setting) -> list[str]:
+def shared(setting: Setting) -> list[str]:
+    """The flags that docker and podman share for a setting."""
     match setting:
         case ShmSize(bytes=count):
             return [f"--shm-size={exact(count)}"]

@@ -24,11 +24,17 @@ from gpudoctor.launch.settings import (
 )
 
 
-def spell(settings: Sequence[Setting]) -> Spelling:
+def entries(settings: Sequence[Setting]) -> tuple[dict[str, Any], list[str]]:
+    """What a service must say, and what is to be told beside it."""
     service: dict[str, Any] = {}
     notes: list[str] = []
     for setting in settings:
         _add(setting, service, notes)
+    return service, notes
+
+
+def spell(settings: Sequence[Setting]) -> Spelling:
+    service, notes = entries(settings)
     if unset := without(settings):
         # `NAME:` without a value would pass the value of the shell that calls compose.
         service["command"] = " ".join([*unset, "COMMAND"])

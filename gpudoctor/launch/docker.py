@@ -8,10 +8,11 @@ from gpudoctor.launch.settings import GpuDevices, Setting
 
 
 def spell(settings: Sequence[Setting]) -> Spelling:
-    return spell_run("docker", settings, _flags)
+    return spell_run("docker", settings, flags)
 
 
-def _flags(setting: Setting) -> list[str]:
+def flags(setting: Setting) -> list[str]:
+    """The flags that only docker has for a setting."""
     match setting:
         case GpuDevices(vendor="nvidia", count=count):
             return [f"--gpus {count or 'all'}"]

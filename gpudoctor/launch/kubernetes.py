@@ -33,12 +33,18 @@ from gpudoctor.launch.settings import (
 KUBELET = "/var/lib/kubelet/config.yaml"
 
 
-def spell(settings: Sequence[Setting]) -> Spelling:
-    pod = _Pod()
+def pod_of(settings: Sequence[Setting]) -> "Pod":
+    """What a pod must say; but for its command."""
+    pod = Pod()
     for setting in settings:
         pod.add(setting)
-    if any(isinstance(setting, EnvUnset | Stack) for setting in settings):
-        pod.container["command"] = _command(settings)
+    return pod
+
+
+def spell(settings: Sequence[Setting]) -> Spelling:
+    pod = pod_of(settings)
+    if wrapper := before_command(settings):
+        pod.container["command"] = [*wrapper, "COMMAND"]
     limits = [s for s in settings if isinstance(s, Memlock | NoFile | NProc)]
     on_node = node.lines(limits, "containerd")
     for setting in settings:
@@ -53,7 +59,7 @@ def spell(settings: Sequence[Setting]) -> Spelling:
     )
 
 
-class _Pod:
+class Pod:
     """The parts of a pod that grow setting by setting."""
 
     def __init__(self) -> None:
@@ -160,14 +166,15 @@ def _name(path: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", path.lower()).strip("-")[:60].rstrip("-") or "root"
 
 
-def _command(settings: Sequence[Setting]) -> list[str]:
+def before_command(settings: Sequence[Setting]) -> list[str]:
+    """The words before a command that take variables away and lower its stack."""
     words = [part for word in without(settings) for part in word.split()]
     for setting in settings:
         limit = rlimit(setting)
         if isinstance(setting, Stack) and limit is not None:
             # The one limit that every process may lower for itself.
             words = ["sh", "-c", f'ulimit -S -s {limit.coarse} && exec "$@"', "sh", *words]
-    return [*words, "COMMAND"]
+    return words
 
 
 def _pod_pids(pids: Pids) -> list[str]:

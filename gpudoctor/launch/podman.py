@@ -10,7 +10,7 @@ from gpudoctor.launch.settings import GpuDevices, Setting
 
 
 def spell(settings: Sequence[Setting]) -> Spelling:
-    spelling = spell_run("podman", settings, _flags)
+    spelling = spell_run("podman", settings, flags)
     if any(isinstance(s, GpuDevices) and s.vendor == "nvidia" for s in settings):
         return replace(
             spelling,
@@ -20,7 +20,8 @@ def spell(settings: Sequence[Setting]) -> Spelling:
     return spelling
 
 
-def _flags(setting: Setting) -> list[str]:
+def flags(setting: Setting) -> list[str]:
+    """The flags that only podman has for a setting."""
     match setting:
         case GpuDevices(vendor="nvidia", count=count):
             which = ["all"] if count is None else range(count)

@@ -177,6 +177,22 @@ class Mount(Setting, frozen=True):
         )
 
 
+class Drop(Setting, frozen=True):
+    """Something that a launch file says and must not say.
+
+    Attributes:
+        field: of gpudoctor.facts.launch: "ports", "groups", "unknown".
+        value: which of several, as the file has it: "29500:29500"; empty: all of them.
+    """
+
+    field: str
+    value: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("Drop", self.field, self.value)
+
+
 AnySetting = (
     ShmSize
     | IpcHost
@@ -195,5 +211,6 @@ AnySetting = (
     | EnvSet
     | EnvUnset
     | Mount
+    | Drop
 )
 """Every setting there is; the launchers must spell all of them."""

@@ -9,6 +9,7 @@ from gpudoctor.facts.launch import Launch
 from gpudoctor.launch.settings import Setting
 
 LIMIT_BYTES = 1 << 20  # a launch file is a page or two
+MOST = 200  # launches in one file; each is judged by some twenty checks
 
 
 class BadLaunch(ValueError):
@@ -52,11 +53,15 @@ class Found(Struct, frozen=True):
         launch: what it says.
         line: where it begins.
         edits: how the file must be changed to say these settings, merged already, as well.
+        start: where its text begins, if it can be shown alone, as a command can.
+        end: the character after it; 0: it cannot be shown alone.
     """
 
     launch: Launch
     line: int
     edits: Callable[[Sequence[Setting]], list[Edit]]
+    start: int = 0
+    end: int = 0
 
 
 def edited(source: Source, edits: Sequence[Edit]) -> str:
@@ -66,7 +71,8 @@ def edited(source: Source, edits: Sequence[Edit]) -> str:
         ValueError: two of them overlap.
     """
     text, at = [], 0
-    for edit in sorted(edits, key=lambda edit: (edit.start, edit.end)):
+    # Launches may share a part of the file: what several want of it is done once.
+    for edit in sorted(dict.fromkeys(edits), key=lambda edit: (edit.start, edit.end)):
         if edit.start < at:
             raise ValueError(f"two changes of line {source.line_at(edit.start)}")
         text += [source.text[at : edit.start], edit.text]

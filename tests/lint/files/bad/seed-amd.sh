@@ -1,0 +1,22 @@
+docker run -it --rm \
+  --name gpt-train-node0 \              # container's name
+  --network host \                       # the host's network
+  --device=/dev/kfd \
+  --device=/dev/dri \
+  --group-add video \
+  --group-add render \
+  --cap-add=SYS_PTRACE \
+  --security-opt seccomp=unconfined \
+  --ipc=host \
+  --shm-size=8G \
+  -v /path/to/code:/workspace \
+  -w /workspace \
+  -e MASTER_ADDR=192.168.1.100 \
+  -e MASTER_PORT=29500 \
+  -e RANK=0 \
+  -e WORLD_SIZE=2 \
+  -e NCCL_SOCKET_IFNAME=eth0 \
+  -e NCCL_IB_DISABLE=1 \
+  -e NCCL_DEBUG=INFO \
+  -e HSA_OVERRIDE_GFX_VERSION=12.0.1 \
+  rocm/pytorch:rocm7.1_ubuntu22.04_py3.10_pytorch_release_2.8.0

@@ -1,0 +1,5 @@
+export CUDA_VISIBLE_DEVICES=0
+export CUDA_DEVICE_MAX_CONNECTIONS=1
+export NCCL_NVLS_ENABLE=0
+export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
+torchrun --nproc_per_node=2 continual_learning.py
