@@ -3,6 +3,7 @@
 This is the public API: all that a check or a plug-in may import.
 """
 
+import gpudoctor.become  # noqa: F401  # first: it is for when the rest cannot be loaded
 from gpudoctor.check import Check, check
 from gpudoctor.facts.cgroup import Cgroup
 from gpudoctor.facts.clock import Clock
@@ -25,6 +26,7 @@ from gpudoctor.facts.gpu_path import (
 from gpudoctor.facts.gpu_speed import GpuRates, GpuSpeed, Rate
 from gpudoctor.facts.gpus import Gpu, GpuProcess, Gpus, Link, Nvml, Pair
 from gpudoctor.facts.job_python import JobPython
+from gpudoctor.facts.launch import Launch, LaunchMount, Ulimit
 from gpudoctor.facts.limits import Limit, Limits, Processes
 from gpudoctor.facts.pytorch import TorchBuild, TorchDevice, TorchRun
 from gpudoctor.facts.shm import Shm, ShmFile, ShmFiles, ShmWrite
@@ -48,6 +50,7 @@ from gpudoctor.finding import (
 from gpudoctor.launch.settings import (
     Capability,
     Cpus,
+    Drop,
     EnvSet,
     EnvUnset,
     GpuDevices,
@@ -90,6 +93,7 @@ __all__ = [
     "DeviceNode",
     "DeviceNodes",
     "Devices",
+    "Drop",
     "EnvSet",
     "EnvUnset",
     "Environment",
@@ -112,6 +116,8 @@ __all__ = [
     "JobPython",
     "KernelDriver",
     "KernelLog",
+    "Launch",
+    "LaunchMount",
     "LibraryDir",
     "Limit",
     "Limits",
@@ -154,6 +160,7 @@ __all__ = [
     "TorchBuild",
     "TorchDevice",
     "TorchRun",
+    "Ulimit",
     "User",
     "Workload",
     "check",

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from gpudoctor.check import Check
+from gpudoctor.check import LAUNCH, Check
 from gpudoctor.snapshot import name_of
 
 
@@ -84,7 +84,8 @@ def explain(check: Check) -> str:
     if check.symptoms:
         lines += ["", "Later errors that point here:"]
         lines += [f"  {readable(pattern)}" for pattern in check.symptoms]
-    lines += ["", f"Look now, with the fix for your launcher: gpudoctor check {check.id}"]
+    look = "lint FILE" if check.topic == LAUNCH else f"check {check.id}"
+    lines += ["", f"Look now, with the fix for your launcher: gpudoctor {look}"]
     return "\n".join(lines) + "\n"
 
 

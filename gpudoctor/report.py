@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from msgspec import Struct, field
 
 from gpudoctor.finding import Basis, Owner, Rung, Status
 from gpudoctor.launch.settings import AnySetting
 
 SCHEMA = "gpudoctor.report/1"
+LIMIT_BYTES = 64 << 20  # a node's report is about 100 kB
 
 
 class SpelledFix(Struct, frozen=True, kw_only=True):
@@ -25,6 +27,13 @@ class Ignored(Struct, frozen=True):
 
     reason: str
     expires: str = ""
+
+
+class Place(Struct, frozen=True):
+    """Where in a launch file a result belongs; lines count from 1."""
+
+    file: str
+    line: int
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -47,6 +56,7 @@ class Result(Struct, frozen=True, kw_only=True):
     url: str = ""
     seconds: float = 0.0
     ignored: Ignored | None = None
+    place: Place | None = None  # of what `lint` judges
 
 
 class Node(Struct, frozen=True, kw_only=True):
@@ -144,3 +154,34 @@ def counts(results: tuple[Result, ...]) -> dict[str, int]:
     """How many results ended how, ignored ones left out."""
     kept = [result.status for result in results if result.ignored is None]
     return {status.value: kept.count(status) for status in Status}
+
+
+class BadReport(ValueError):
+    """A file that is no report; the message says where and why."""
+
+
+def load(raw: bytes) -> Report:
+    """A report that `check -f json` wrote, here or elsewhere. Its facts stay plain JSON.
+
+    Raises:
+        BadReport: not such a file, or something in it has the wrong shape.
+    """
+    if len(raw) > LIMIT_BYTES:
+        raise BadReport(f"more than {LIMIT_BYTES >> 20} MiB; a report is far smaller")
+    try:
+        schema = msgspec.json.decode(raw, type=_Marked).schema
+        if schema.startswith("gpudoctor.facts/"):
+            raise BadReport("holds facts, not a report: `gpudoctor check --facts FILE -f json`")
+        if schema != SCHEMA:
+            raise BadReport(f'its schema is "{schema}"; this version reads only "{SCHEMA}"')
+        return msgspec.json.decode(raw, type=Report)
+    except msgspec.ValidationError as error:
+        raise BadReport(f"not a report that this version knows ({error})") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadReport(f"not JSON ({error})") from None
+    except RecursionError:
+        raise BadReport("nested too deeply to be a report") from None
+
+
+class _Marked(Struct):
+    schema: str = "none"

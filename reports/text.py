@@ -59,7 +59,8 @@ def _mark(sheet: Sheet, status: Status) -> Span:
 def _header(sheet: Sheet, report: Report) -> None:
     tool = f"{report.tool.name} {report.tool.version}"
     nodes = report.nodes
-    name = nodes[0].name if len(nodes) == 1 else f"{len(nodes)} nodes"
+    several = f"{len(nodes)} {'launches' if wording.is_of_launches(report) else 'nodes'}"
+    name = nodes[0].name if len(nodes) == 1 else several
     sheet.pack([tool, name, f"profile {report.run.profile}"], "   ", style=BOLD)
     if len(nodes) == 1 and nodes[0].view:
         sheet.say(f"view: {', '.join(nodes[0].view)}", style=DIM)
@@ -74,7 +75,8 @@ def _overview(sheet: Sheet, report: Report) -> None:
         groups = [group for group in groups if verdict(tuple(group[1])) is not Status.SKIP]
     else:
         groups = [(node.name, list(node.results), ", ".join(node.view)) for node in report.nodes]
-    wide = min(max((columns(sheet.words(name)) for name, _, _ in groups), default=0), MOST_NAME)
+    most = 2 * MOST_NAME if wording.is_of_launches(report) else MOST_NAME
+    wide = min(max((columns(sheet.words(name)) for name, _, _ in groups), default=0), most)
     for name, results, view in groups:
         mark, style = _mark(sheet, verdict(tuple(results)))
         name = cut(sheet.words(name), wide)
@@ -120,7 +122,10 @@ def _finding(sheet: Sheet, finding: wording.Found, report: Report) -> None:
     sheet.gap()
     who = f"who acts: {wording.WHO[result.owner]}"
     sheet.line((mark, style), (f" {result.id}", BOLD), right=(who, DIM))
-    _on(sheet, finding.nodes, report)
+    if result.place:
+        sheet.say(f"{result.place.file}:{result.place.line}", indent=2, style=BOLD)
+    else:
+        _on(sheet, finding.nodes, report)
     sheet.say(result.summary, indent=2)
     _ladder(sheet, result)
     _evidence(sheet, result)
@@ -216,6 +221,8 @@ def _not_checked(sheet: Sheet, report: Report) -> None:
         )
         reasons.setdefault(entry.result.reason, []).append(entry.result.id + where)
     most = len(reasons) if sheet.page.verbosity > 0 else MOST_REASONS
+    if len(report.nodes) > 1 and skipped[0].result.place:
+        most = most if sheet.page.verbosity > 0 else 0  # of launches, the same for most of them
     sheet.gap()
     sheet.say(f"Not checked ({report.counts['skip']})", style=BOLD)
     for reason, ids in list(reasons.items())[:most]:
@@ -277,7 +284,10 @@ def _hints(sheet: Sheet, report: Report) -> None:
     sheet.gap()
     if told:
         sheet.paste([f"Explain one: gpudoctor explain {told[0].result.id}"])
-    sheet.paste(["Share it: gpudoctor check -o html=report.html"])
+    if wording.is_of_launches(report):
+        sheet.paste(["All corrections at once: gpudoctor lint --diff FILE"] if told else [])
+    else:
+        sheet.paste(["Share it: gpudoctor check -o html=report.html"])
 
 
 def _lines(commands: Iterable[str]) -> list[str]:

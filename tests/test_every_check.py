@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gpudoctor import Status, catalogue, registry
+from gpudoctor import Launch, Status, catalogue, registry
 from gpudoctor.judge import judge_one
 from gpudoctor.snapshot import Absent, Snapshot, name_of
 
@@ -52,9 +52,10 @@ def test_fits_on_a_screen(check):
 
 @every_check
 def test_has_a_probe_for_every_fact(check):
-    found = registry.Catalogue(()).probes_for(need.kind for need in check.needs.values())
+    looked_for = {need.kind for need in check.needs.values()} - {Launch}  # which is read, by lint
+    found = registry.Catalogue(()).probes_for(looked_for)
 
-    assert len(found) == len({need.kind for need in check.needs.values()})
+    assert len(found) == len(looked_for)
 
 
 @every_check
@@ -82,6 +83,7 @@ def test_ids_are_unique():
 
 def test_checks_import_nothing_that_looks():
     pure = {"re", "shlex", "difflib", "datetime", "collections", "collections.abc", "typing"}
+    pure |= {"ipaddress"}
     looking = ("gpudoctor.probes", "gpudoctor.collect", "gpudoctor.cli", "gpudoctor.checks")
     for path in (ROOT / "checks").rglob("*.py"):
         imported = set(re.findall(r"^(?:from|import) ([\w.]+)", path.read_text(), re.MULTILINE))

@@ -20,6 +20,9 @@ _COMMANDS = {
     "completion": "Print the completion script of a shell",
     "exec": "Check, then become a command: the entrypoint of a container",
     "explain": "What a check looks at, what breaks later, how to put it right",
+    "fix": "The plan of a report: a command, a patch, a script; never applied",
+    "hook": "Print what makes docker, Kubernetes, Slurm, ... run gpudoctor; prove it here",
+    "lint": "Judge launch files before they run, and correct them",
     "list": "All checks, profiles or formats; the JSON schema",
 }
 

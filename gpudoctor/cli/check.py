@@ -9,11 +9,11 @@ import click
 from gpudoctor import registry, run, snapshot
 from gpudoctor.cli import options
 from gpudoctor.cli.interrupt import catching
-from gpudoctor.cli.output import Outputs, Progress, say
+from gpudoctor.cli.output import Outputs, Progress, Reporting, say
 from gpudoctor.report import Report
 
 
-@click.command("check")
+@click.command("check", cls=Reporting)
 @click.argument("ids", nargs=-1, metavar="[ID...]", shell_complete=options.complete_ids)
 @options.choosing
 @options.looking
@@ -23,7 +23,9 @@ from gpudoctor.report import Report
 @options.option(
     "--deadline", type=click.FloatRange(0.1), metavar="S", help="For all; default 30, deep 600."
 )
-@options.option("-f", "--format", "format_", metavar="FORMAT", help="text (default), json, html.")
+@options.option(
+    "-f", "--format", "format_", metavar="FORMAT", help="text (default), json, html, ..."
+)
 @options.option("-o", "--output", multiple=True, metavar="FORMAT=PATH", help="Also write a file.")
 @options.option("--strict", is_flag=True, help="Warnings make exit code 1.")
 @options.option("-q", "--quiet", count=True, help="Findings only; twice: nothing.")
@@ -68,7 +70,7 @@ def command(
 
 
 def _finish(report: Report, outputs: Outputs) -> None:
-    sys.exit(report.exit_code if outputs.write(report) else 3)
+    sys.exit(outputs.exit_code(report) if outputs.write(report) else 3)
 
 
 def _facts(path: str, catalogue: registry.Catalogue) -> list[snapshot.Snapshot]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import click
 
 from gpudoctor import Check, catalogue, run
+from gpudoctor.check import LAUNCH
 from gpudoctor.cli import options
 
 
@@ -45,5 +46,5 @@ def _explain_message(checks: Sequence[Check], message: str) -> None:
     click.echo("This can come from:\n")
     for check, words in causes:
         click.echo(f"  {check.id:20} unless: {check.title}\n{'':23}matches: {words[:100]}")
-    ids = " ".join(check.id for check, _ in causes)
-    click.echo(f"\nLook now: gpudoctor check {ids}")
+    ids = [check.id for check, _ in causes if check.topic != LAUNCH]
+    click.echo(f"\nLook now: gpudoctor {' '.join(['check', *ids] if ids else ['lint', 'FILE'])}")

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end the looking, not the report."""
+"""A signal ends the looking, not the report."""
 
 import contextlib
 import os
@@ -26,10 +26,12 @@ class Interrupt:
 
 
 @contextlib.contextmanager
-def catching() -> Iterator[Interrupt]:
-    """Catch SIGINT and SIGTERM for a while; the handlers before it come back after."""
+def catching(
+    numbers: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM),
+) -> Iterator[Interrupt]:
+    """Catch signals for a while; the handlers before it come back after."""
     interrupt = Interrupt()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in numbers}
     # A signal that the caller ignores, as of a job in the background, stays ignored.
     caught = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
     for number in caught:

@@ -9,6 +9,7 @@ import click
 from msgspec import Struct
 
 from gpudoctor import config, registry, run
+from gpudoctor.check import Check
 from gpudoctor.facts.expectations import STATED
 from gpudoctor.probes import Machine
 
@@ -98,7 +99,7 @@ def catalogue_and_config(
         click.UsageError: the configuration cannot be used.
     """
     settings = settings_from(config_file)
-    return registry.load((*settings.checks, *checks_dirs)), settings
+    return registry.load((*settings.checks, *checks_dirs), launch=True), settings
 
 
 class Given(Struct, frozen=True, kw_only=True):
@@ -125,13 +126,19 @@ def request(
     *,
     deadline: float | None,
     strict: bool,
+    launch: bool = False,
+    only_if: Callable[[Check], bool] = lambda check: True,
 ) -> run.Request:
     """The request that options and configuration amount to.
+
+    Args:
+        launch: launch files are judged, not a machine.
+        only_if: which of the checks that are meant can be run.
 
     Raises:
         click.UsageError: an unknown check or profile, or an unusable configuration.
     """
-    catalogue = registry.load((*settings.checks, *given.checks_dirs))
+    catalogue = registry.load((*settings.checks, *given.checks_dirs), launch=launch)
     try:
         wanted = config.profile(given.profile or settings.profile)
         checks = run.select(
@@ -142,6 +149,7 @@ def request(
         )
     except (run.NoSuchCheck, config.BadConfig) as error:
         raise click.UsageError(str(error)) from None
+    checks = tuple(filter(only_if, checks))
     if not checks and not catalogue.broken:
         raise click.UsageError("no check is left by --only and --skip")
     told = {

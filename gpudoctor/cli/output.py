@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 
@@ -57,8 +57,27 @@ class Outputs:
                 if self._verbosity > -2:
                     say(f"wrote {path}")
         if self._verbosity > -2:
-            done = _to_stdout(render(report, self._format, _page(self._verbosity))) and done
+            done = to_stdout(render(report, self._format, _page(self._verbosity))) and done
         return done
+
+    def exit_code(self, report: Report) -> int:
+        """That of the report, or what the host for which the format on stdout is made expects."""
+        own = getattr(registry.report_format(self._format), "exit_code", None)
+        code: int = own(report) if own else report.exit_code
+        return code
+
+
+class Reporting(click.Command):
+    """A command with --format: a mistake ends it as the host of that format expects."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            error.show()
+            name = ctx.params["format_"]
+            known = name in registry.formats()
+            sys.exit(getattr(registry.report_format(name), "WRONG_USAGE", 2) if known else 2)
 
 
 def render(report: Report, name: str, page: Page) -> str:
@@ -83,7 +102,8 @@ def write_file(path: str, text: str) -> None:
     os.replace(partial, path)
 
 
-def _to_stdout(text: str) -> bool:
+def to_stdout(text: str) -> bool:
+    """Print, in whatever encoding; False if that could not be done (and it is said)."""
     try:
         encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
         raw = text.encode(encoding, "backslashreplace")

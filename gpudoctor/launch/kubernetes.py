@@ -13,7 +13,6 @@ from gpudoctor.launch.settings import (
     Capability,
     Cpus,
     EnvSet,
-    EnvUnset,
     GpuDevices,
     Group,
     HostNetwork,

@@ -161,8 +161,10 @@ def _placed(judged: Judged) -> Node:
 
 
 def _is_named(field: str, result: Result) -> bool:
-    """Whether a finding, which changes no setting, speaks of this variable."""
+    """Whether a finding, which changes no setting, speaks of this variable or refused word."""
     group, _, name = field.partition(".")
+    if group == "refused":
+        return any(line.startswith(f"{name}: ") for line in result.evidence)
     return group == "environment" and name in re.findall(r"\w+", result.summary)
 
 

@@ -29,6 +29,7 @@ def podman(public, installed, require) -> Iterator[Run]:
     """`podman(flags, command)` runs a command in a new container and waits for it.
 
     The image is this machine's own tree under an overlay; the wheel is at /opt/gpudoctor.
+    `podman.tell("stop", NAME)` gives podman another command.
     """
     require(os.geteuid() == 0, "containers in the lab need root")
     require(shutil.which("podman") and shutil.which("runc"), "podman and runc are not installed")
@@ -58,6 +59,12 @@ def podman(public, installed, require) -> Iterator[Run]:
         options = {"capture_output": True, "text": True, "timeout": 60, "env": env, **options}
         return subprocess.run(words, **options)
 
+    def tell(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["podman", *words], capture_output=True, text=True, timeout=60, env=env
+        )
+
+    run.tell = tell  # type: ignore[attr-defined]
     tried = run([], ["true"])
     require(tried.returncode == 0, f"podman cannot run containers here: {tried.stderr.strip()}")
     yield run

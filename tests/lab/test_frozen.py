@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,3 +64,18 @@ def test_a_frozen_probe_is_named_and_left_behind(freezer, examine, tmp_path):
     assert "(state D) cannot be killed" in results["driver-answers"].reason
     assert results["shm-size"].summary, "all else is reported"
     assert report.run.seconds < DEADLINE + 0.5
+
+
+def test_exec_starts_its_command_all_the_same(freezer, gpudoctor, tmp_path):
+    (tmp_path / "driver.py").write_text(PLUGIN)
+    checks = ["--checks", str(tmp_path), "--only", "driver-answers"]
+    ended = subprocess.run(
+        [gpudoctor, "exec", "--policy", "block", *checks, "--", "echo", "started"],
+        env={**os.environ, "FREEZER": str(freezer)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (ended.returncode, ended.stdout) == (0, "started\n")
+    assert "(state D) cannot be killed" in " ".join(ended.stderr.split())

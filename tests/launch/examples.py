@@ -7,6 +7,7 @@ from gpudoctor.launch import LAUNCHERS, Spelling, spell
 from gpudoctor.launch.settings import (
     Capability,
     Cpus,
+    Drop,
     EnvSet,
     EnvUnset,
     GpuDevices,
@@ -57,6 +58,7 @@ EVERY: dict[str, Setting] = {
     "env, hostile": EnvSet("TEXT", HOSTILE),
     "env unset": EnvUnset("NCCL_P2P_DISABLE"),
     "tmpfs": Mount("/tmp", executable=True, tmpfs_bytes=4 * GIB),
+    "drop": Drop("groups", "render"),
     "plain tmpfs": Mount("/my cache"),
     "bind": Mount("/data", "/srv/my data"),
     "bind read-only": Mount("/data", "/srv/data", read_only=True),

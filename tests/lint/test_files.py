@@ -36,7 +36,7 @@ BAD = {
     "docker-stack.sh": {"1 limits-nofile warn", "1 limits-stack warn"},
     "hidden.sbatch": {"3 launch-ranks fail"},
     "job-shm.yaml": {"22 shm-cgroup warn"},
-    "late.sbatch": {"2 launch-flags fail"},
+    "late.sbatch": {"4 launch-flags fail"},
     "pod-no-shm.yaml": {"7 shm-size fail", "11 launch-ranks fail"},
     "podman-both.sh": {"1 launch-ipc fail"},
     "seed-amd-bridge.sh": {"1 launch-ports fail"},

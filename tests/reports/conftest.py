@@ -1,13 +1,18 @@
 """Reports to render: literal, so that what is printed depends on the formats alone."""
 
+import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from gpudoctor import Rung, Status
 from gpudoctor.report import (
     Ignored,
     Node,
+    Place,
     Report,
     Result,
     Run,
@@ -266,6 +271,18 @@ SAMPLES = {
     ),
     "nothing": report(Node(name="laptop", results=(result("shm-size", "skip", "no /dev/shm"),))),
     "ladder": report(Node(name="9f2c1b7d", results=(NO_GPU,)), launcher="docker"),
+    "lint": report(
+        Node(
+            name="jobs/train, 50%.sh:3 docker run",
+            results=(
+                replace(SHM_SIZE, place=Place("jobs/train, 50%.sh", 3)),
+                replace(MEMLOCK, place=Place("jobs/train, 50%.sh", 4)),
+                result("limits-nofile", "skip", "not known before it runs"),
+                result("launch-flags", "pass", "9 flags, all known"),
+            ),
+        ),
+        launcher="docker",
+    ),
     "no-node": report(),
     "strict": report(
         Node(name="gpu-a-020", view=("host",), results=(STALE,)),
@@ -288,6 +305,20 @@ SAMPLES = {
 @pytest.fixture(scope="session")
 def samples() -> dict[str, Report]:
     return SAMPLES
+
+
+@pytest.fixture
+def as_in_golden() -> Callable[[str, str], bool]:
+    """Whether a page is, to the letter, the one of that name in golden/; or writes it anew."""
+
+    def compare(printed: str, name: str) -> bool:
+        golden = Path(__file__).with_name("golden") / name
+        if os.environ.get("UPDATE_GOLDEN"):
+            golden.write_text(printed, encoding="utf-8")
+        assert printed == golden.read_text(encoding="utf-8")
+        return True
+
+    return compare
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
