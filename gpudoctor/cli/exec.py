@@ -74,7 +74,7 @@ def command(
             given = options.Given(**shared)
             settings = options.settings_from(given.config_file)
             request = options.request(given, settings, deadline=deadline, strict=strict)
-            machine = options.machine(given.root, given.python, settings, given.checkpoint_dir)
+            machine = options.machine_of(given, settings)
             report = run.examine(request, machine, stopped=interrupt)
             _watch(0)
         if interrupt():

@@ -1,4 +1,4 @@
-"""What the packet filter of this network namespace does with new connections to it."""
+"""What the packet filter of this network namespace does with new TCP connections to it."""
 
 from typing import Literal
 
@@ -7,34 +7,51 @@ from msgspec import Struct
 from gpudoctor.snapshot import Fact
 
 Verdict = Literal["accept", "drop", "reject", "unknown"]
+Action = Literal["accept", "drop", "reject", "jump", "goto", "return"]
 
 
-class Opening(Struct, frozen=True, kw_only=True):
-    """One rule, in order, for new TCP connections that come in.
+class Rule(Struct, frozen=True, kw_only=True):
+    """One rule. Of each condition any one value must fit; none at all fits anything.
 
-    Empty matches anything. `unclear`: it has a condition that is not understood, so whether it
-    matches a connection cannot be told.
+    A first value "!" turns a condition round. Rules that no new TCP connection can meet are left
+    out. `unclear`: there is a condition besides that is not understood, so whether the rule
+    matches cannot be told.
     """
 
-    verdict: Verdict
-    source: str = ""  # "10.0.0.0/24"
-    interface: str = ""
+    action: Action
+    target: str = ""  # the chain that it jumps to
+    sources: tuple[str, ...] = ()  # "10.0.0.0/24"
+    destinations: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()  # "eth0", "eth*"
     ports: tuple[tuple[int, int], ...] = ()  # inclusive ranges
     unclear: bool = False
-    text: str = ""  # as its tool writes it
+    text: str = ""  # as its tool writes it, if it is unclear
+
+
+class Chain(Struct, frozen=True, kw_only=True):
+    """Rules that are asked one after the other."""
+
+    name: str  # "input"; that which jumps name
+    table: str = ""  # "inet filter": its family and name
+    rules: tuple[Rule, ...] = ()
+    first: bool = False  # connections come to it by themselves, not by a jump
+    otherwise: Literal["accept", "drop", "return"] = "return"  # when no rule decided
 
 
 class Firewall(Fact, frozen=True, kw_only=True):
-    """Rules for connections that come in, where they can be read.
+    """Chains for connections that come in. Every first one must accept.
 
-    When they cannot, the fact is Absent with the reason: never "none".
+    When they cannot be read, the fact is Absent with the reason: never "none".
     """
 
     tool: str = ""  # what its owner edits: "ufw", "firewalld", "nftables", "iptables"; "": none
-    rules: tuple[Opening, ...] = ()
-    otherwise: Verdict = "accept"  # what happens to a connection that no rule matches
+    chains: tuple[Chain, ...] = ()
 
     @property
     def filters(self) -> bool:
         """Whether it may stop anything at all."""
-        return self.otherwise != "accept" or any(r.verdict != "accept" for r in self.rules)
+        stops = ("drop", "reject")
+        return any(
+            chain.otherwise in stops or any(rule.action in stops for rule in chain.rules)
+            for chain in self.chains
+        )

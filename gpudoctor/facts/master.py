@@ -14,6 +14,10 @@ class Attempt(Struct, frozen=True, kw_only=True):
     interface: str = ""  # that the kernel sends it by
     source: str = ""  # own address that it is sent from
     path_mtu: int | None = None
+    peer_mtu: int | None = None  # largest packet that both ends take, as TCP agreed on
+    gateway: str = ""  # empty: it is on the link itself
+    route_error: str = ""  # this machine's own routes refuse: "ENETUNREACH"
+    silent: str = ""  # the address, or the gateway to it, that answers no ARP request
 
 
 class Master(Fact, frozen=True, kw_only=True):
@@ -31,4 +35,7 @@ class Master(Fact, frozen=True, kw_only=True):
     here: bool = False  # one of the addresses is this machine's
     bind_error: str = ""  # "EADDRINUSE"; empty: the port can be had, or the master is elsewhere
     holder: str = ""  # "python (pid 4711, uid 1000)" who has the port, where that can be seen
+    holder_pid: int | None = None
+    held_by_launcher: bool = False  # by what started us, as torchrun's agent
+    free_port: int | None = None  # where it is taken: the next one that is not
     attempts: tuple[Attempt, ...] = ()

@@ -22,6 +22,13 @@ class NcclSettings(Fact, frozen=True, kw_only=True):
     files: tuple[NcclFile, ...] = ()
     origins: Mapping[str, str] = {}  # variable -> "/etc/environment", "~/.bashrc:12", "pid 1"
 
+    def under(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Variables as NCCL sees them: the environment, then its files; the first one wins."""
+        told: dict[str, str] = {}
+        for file in reversed(self.files):
+            told |= file.values
+        return told | dict(environment)
+
 
 class NcclAnswer(Fact, frozen=True, kw_only=True):
     """The real library, asked in a child: ncclGetUniqueId opens its bootstrap listener."""

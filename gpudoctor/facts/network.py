@@ -30,6 +30,7 @@ class Address(Struct, frozen=True, kw_only=True):
     ip: str
     prefix: int
     scope: str = "global"  # "global", "link", "host", "site"
+    label: str = ""  # an IPv4 address's other name for its interface: "eth0:1"
 
     @property
     def is_ipv4(self) -> bool:
@@ -47,6 +48,7 @@ class Interface(Struct, frozen=True, kw_only=True):
     mtu: int = 1500
     speed_mbps: int | None = None
     duplex: str = ""  # "full", "half"
+    limit_mbps: float | None = None  # by traffic control (tbf) on what is sent
     driver: str = ""
     pci: str = ""  # "0000:3b:00.0"
     numa_node: int | None = None
@@ -56,7 +58,7 @@ class Interface(Struct, frozen=True, kw_only=True):
     errors: int | None = None  # frames received or sent with errors since it came up
     packets: int | None = None  # received and sent
     carrier_changes: int | None = None
-    rp_filter: int | None = None  # of net.ipv4.conf.<name>; the kernel takes the larger of it and `all`
+    rp_filter: int | None = None  # the kernel takes the larger of it and `all`
 
 
 class Route(Struct, frozen=True, kw_only=True):
@@ -75,6 +77,7 @@ class Network(Fact, frozen=True, kw_only=True):
 
     interfaces: tuple[Interface, ...] = ()
     routes: tuple[Route, ...] = ()
+    own_rules: int = 0  # of routing, added to the kernel's own: by source, by mark, ...
 
     def interface(self, name: str) -> Interface | None:
         """The interface of a name."""

@@ -38,6 +38,10 @@ class RdmaDevice(Struct, frozen=True, kw_only=True):
     numa_node: int | None = None
     uverbs: str = ""  # "uverbs0"; empty: the kernel offers none
     node_error: str = ""  # why /dev/infiniband/<uverbs> cannot be opened: "ENOENT: ..."
+    link_gen: int | None = None  # PCIe, to the slot
+    link_gen_max: int | None = None  # of card and slot together
+    link_width: int | None = None
+    link_width_max: int | None = None
     ports: tuple[RdmaPort, ...] = ()
 
 
@@ -49,3 +53,15 @@ class Rdma(Fact, frozen=True, kw_only=True):
     providers: tuple[str, ...] = ()  # libmlx5, libefa, ... beside it
     peer_memory: tuple[str, ...] = ()  # kernel's ways from NIC to GPU: "nvidia_peermem", "amdkfd"
     dma_buf: bool | None = None  # kernel >= 5.12 and an open GPU driver
+    unclaimed: tuple[str, ...] = ()  # InfiniBand cards on the bus without a device of theirs
+
+
+class NcclPlugins(Fact, frozen=True, kw_only=True):
+    """Network plug-ins of NCCL (libnccl-net.so, libnccl-net-ofi.so, ...) in the linker's sight."""
+
+    files: tuple[str, ...] = ()
+
+    def has(self, asked: str) -> bool:
+        """Whether one of them is what NCCL_NET_PLUGIN asks for: a file, or the end of a name."""
+        wanted = (asked, f"libnccl-net-{asked}.so")
+        return any(path in wanted or path.rpartition("/")[2] in wanted for path in self.files)
