@@ -111,6 +111,12 @@ def fabric(rdma: Rdma, values: Mapping[str, str]) -> list[Port]:
     return [p for p in hardware if p.port.link_layer == "InfiniBand" or p.device.driver in drivers]
 
 
+def carries(rdma: Rdma, values: Mapping[str, str]) -> bool:
+    """Whether the job's data go by RDMA, and sockets only arrange it."""
+    efa = any(device.driver == "efa" for device in rdma.devices)
+    return not refused(values) and (efa or any(port.active for port in fabric(rdma, values)))
+
+
 def number(text: str) -> int | None:
     """A variable's number as strtoll reads it; None: not set."""
     match = re.match(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|\d+)", text)

@@ -184,9 +184,10 @@ def test_gloo_needs_the_name_only_where_no_interface_is_named():
     [
         pytest.param(["", "ETIMEDOUT"], "eth0", "answers", id="the first answers"),
         pytest.param(["ENETUNREACH", ""], "eth1", "answers", id="the second"),
-        pytest.param(["ETIMEDOUT", ""], "eth0", "timed out", id="a silent one holds it up"),
+        pytest.param(["ETIMEDOUT", ""], "eth1", "10.0.0.9 may take minutes", id="silent, then one"),
         pytest.param(["ECONNREFUSED", "EHOSTUNREACH"], "eth0", "waits until", id="not started yet"),
-        pytest.param(["EHOSTUNREACH", "ENETUNREACH"], "", "failed to connect to any", id="none"),
+        pytest.param(["ETIMEDOUT", "EHOSTUNREACH"], "eth0", "timed out", id="silent"),
+        pytest.param(["EHOSTUNREACH", "ENETUNREACH"], "eth0", "has failed", id="rejected"),
     ],
 )
 def test_torch_store(errors, picks, says):

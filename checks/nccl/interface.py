@@ -28,6 +28,7 @@ from gpudoctor.interface_choice.nccl import bootstrap, sockets
 from gpudoctor.interface_choice.rccl import nccl_level
 from gpudoctor.interface_choice.reach import best, doubt, interface_of, way
 from gpudoctor.nccl_names import name_list
+from gpudoctor.nccl_ports import carries
 
 NAME = "NCCL_SOCKET_IFNAME"
 
@@ -83,7 +84,7 @@ def nccl_interface(
     first = choice.picked[0]
     if not spans:
         return ok(f"{first}; the job is on this node", evidence)
-    data = () if _has_rdma(rdma, told) else sockets(network, told, version).picked
+    data = () if rdma and carries(rdma, told) else sockets(network, told, version).picked
     return _judged(network, [first, *data], leads, told, evidence)
 
 
@@ -199,10 +200,3 @@ def _longer(network: Network, told: dict[str, str], picked: list[Pick]) -> tuple
         if found and pick.interface not in listed and interface_of(network, pick):
             return max(found, key=len), pick.interface
     return None
-
-
-def _has_rdma(rdma: Rdma | None, told: dict[str, str]) -> bool:
-    """Whether data goes by RDMA, and sockets only arrange it."""
-    if rdma is None or told.get("NCCL_IB_DISABLE", "0").strip() not in ("", "0"):
-        return False
-    return any(port.state == "ACTIVE" for device in rdma.devices for port in device.ports)

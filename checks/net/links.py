@@ -1,6 +1,7 @@
 """The link to the other nodes: its speed, its packets' size, and that replies come back by it."""
 
 from gpudoctor import (
+    Environment,
     EnvSet,
     Finding,
     Fix,
@@ -18,6 +19,7 @@ from gpudoctor import (
     warn,
 )
 from gpudoctor.leading import address_of, device_of, leading
+from gpudoctor.nccl_ports import carries
 
 FAST = 10_000  # Mb/s; below, gradients of 1 GB take a second and more at each step
 USELESS = 1_000  # Mb/s; below, 14 GB of them exceed NCCL's 10 minutes of patience
@@ -37,7 +39,11 @@ SLOW = [
 
 @check(owner="network", symptoms=SLOW)
 def net_link(
-    network: Network, workload: Workload, master: Master | None, rdma: Rdma | None
+    network: Network,
+    workload: Workload,
+    master: Master | None,
+    rdma: Rdma | None,
+    environment: Environment | None,
 ) -> Finding:
     """The link to the other nodes is fast and free of errors.
 
@@ -61,7 +67,7 @@ def net_link(
     if card.errors and card.packets and card.errors > max(ERRORS, ERROR_SHARE * card.packets):
         summary = f"{card.name}: {card.errors} of {card.packets} frames had errors"
         return warn(summary, _see(card, [card.name]), evidence=evidence, basis="rule-of-thumb")
-    if rdma is not None and any(p.state == "ACTIVE" for d in rdma.devices for p in d.ports):
+    if rdma is not None and carries(rdma, environment.values if environment else {}):
         return ok(f"{summary}; the data go over RDMA")
     for shaped in (interface, card):
         if shaped.limit_mbps is not None and shaped.limit_mbps < FAST:

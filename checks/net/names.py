@@ -12,7 +12,6 @@ from gpudoctor import (
     Network,
     Workload,
     check,
-    fail,
     ok,
     skip,
     warn,
@@ -41,7 +40,7 @@ def net_hostname(
 
     gloo binds to what the hostname resolves to, and tells that to the other nodes. With Debian's
     "127.0.1.1 node7" in /etc/hosts they connect to themselves: "Gloo connectFullMesh failed ...
-    Connection refused". It is used beside NCCL too, for barriers and checkpoints.
+    Connection refused". Whether that ends this job, gloo-interface says.
     """
     if workload.nodes == 1:
         return skip("the job is on one node, where every address of it will do")
@@ -55,11 +54,11 @@ def net_hostname(
     fix = _fix(names, network, master)
     own = [ip for ip in names.addresses if is_loopback(ip) or not network or network.holder_of(ip)]
     if names.error:
-        return fail(f"{names.hostname} does not resolve", fix, evidence=evidence, basis="measured")
+        return warn(f"{names.hostname} does not resolve", fix, evidence=evidence, basis="measured")
     if not own:
-        return fail(f"{summary}, on no interface here", fix, evidence=evidence, basis="measured")
+        return warn(f"{summary}, on no interface here", fix, evidence=evidence, basis="measured")
     if is_loopback(own[0]):
-        return fail(f"{summary}, each node's own", fix, evidence=evidence, basis="measured")
+        return warn(f"{summary}, each node's own", fix, evidence=evidence, basis="measured")
     if names.seconds > SLOW_SECONDS:
         slow = f"{summary}, in {names.seconds:.1f} s"
         return warn(slow, fix, evidence=evidence, basis="rule-of-thumb")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from gpudoctor.addresses import EVERYWHERE, outward
 from gpudoctor.facts.master import Master
 from gpudoctor.facts.network import Interface, Kind, Network
-from gpudoctor.interface_choice import Pick
+from gpudoctor.interface_choice import Pick, torch_store
 
 OUTSIDE: tuple[Kind, ...] = ("physical", "wireless", "bond", "vlan", "infiniband")
 WORDS: dict[Kind, str] = {
@@ -35,11 +35,10 @@ def way(network: Network, master: Master | None) -> tuple[str, str]:
         holders = [(network.holder_of(ip), ip) for ip in master.addresses]
         own = [(h.name, ip) for h, ip in holders if h is not None and h.kind != "loopback"]
         return (own[0][0], f"{own[0][0]} has MASTER_ADDR {own[0][1]}") if own else ("", "")
-    # One that answered says most; but also a refusal comes by the right way.
-    for attempt in sorted(master.attempts, key=lambda attempt: attempt.error != ""):
-        if attempt.interface:
-            return attempt.interface, f"MASTER_ADDR {attempt.ip} is reached by {attempt.interface}"
-    return "", ""
+    picked = torch_store.choose(master.attempts).picked
+    if not picked:
+        return "", ""
+    return picked[0].interface, f"MASTER_ADDR {master.name} is reached by {picked[0].interface}"
 
 
 def interface_of(network: Network, pick: Pick) -> Interface | None:

@@ -10,21 +10,24 @@ from gpudoctor.facts.master import Attempt
 from gpudoctor.interface_choice import Choice, Pick
 
 TRIED_AGAIN = ("ECONNREFUSED", "ECONNRESET")  # nobody listens yet: until the timeout, 300 s
-NO_ANSWER = ("ETIMEDOUT", "EAGAIN", "EINPROGRESS")
+NO_ANSWER = "ETIMEDOUT"  # the kernel gives up after two minutes, then the next one is tried
 
 
 def choose(attempts: Sequence[Attempt]) -> Choice:
     """The interface that the store's connection leaves by, from what became of each address."""
+    silent = [attempt.ip for attempt in attempts if attempt.error == NO_ANSWER]
     for attempt in attempts:
-        pick = (Pick(attempt.interface, attempt.source),) if attempt.interface else ()
         if not attempt.error:
-            return Choice(picked=pick, why=f"{attempt.ip} answers")
-        if attempt.error in NO_ANSWER:
-            # It waits for this one address; the kernel gives up after about two minutes.
-            return Choice(picked=pick, error="The client socket has timed out", why=attempt.ip)
-    for attempt in attempts:
-        if attempt.error in TRIED_AGAIN:
-            pick = (Pick(attempt.interface, attempt.source),) if attempt.interface else ()
-            return Choice(picked=pick, why=f"it waits until {attempt.ip} listens")
-    error = "The client socket has failed to connect to any network address"
-    return Choice(error=error, why=", ".join(f"{a.ip}: {a.error}" for a in attempts))
+            late = f"; {', '.join(silent)} may take minutes before" if silent else ""
+            return Choice(picked=_picks(attempt), why=f"{attempt.ip} answers{late}")
+    waiting = [attempt for attempt in attempts if attempt.error in TRIED_AGAIN]
+    picked = next(filter(None, map(_picks, (*waiting, *attempts))), ())
+    if waiting:
+        return Choice(picked=picked, why=f"it waits until {waiting[0].ip} listens")
+    why = ", ".join(f"{attempt.ip}: {attempt.error}" for attempt in attempts)
+    error = "The client socket has timed out" if silent else "The client socket has failed"
+    return Choice(picked=picked, error=error, why=why)
+
+
+def _picks(attempt: Attempt) -> tuple[Pick, ...]:
+    return (Pick(attempt.interface, attempt.source),) if attempt.interface else ()

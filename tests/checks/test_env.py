@@ -146,7 +146,9 @@ HEALTHY = {
 
 
 def seen(env: dict[str, str]) -> Environment:
-    return environment(Machine(env=env))
+    found = environment(Machine(env=env))
+    assert isinstance(found, Environment)
+    return found
 
 
 def system(cpus: int, usable: int | None = None) -> System:

@@ -11,7 +11,9 @@ EIGHT = Workload().told({"local_ranks": 8}, "GPU device nodes")
 
 
 def seen(env: dict[str, str]) -> Environment:
-    return environment(Machine(env=env))
+    found = environment(Machine(env=env))
+    assert isinstance(found, Environment)
+    return found
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from gpudoctor.probes.environment import environment
 
 
 def looked(**env: str) -> Environment:
-    return environment(Machine(env=env))
+    found = environment(Machine(env=env))
+    assert isinstance(found, Environment)
+    return found
 
 
 def test_only_known_names_have_values():

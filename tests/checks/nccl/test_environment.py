@@ -32,7 +32,9 @@ OFI = NcclPlugins(files=("/opt/amazon/ofi-nccl/lib/libnccl-net-ofi.so",))
 
 
 def seen(env: dict[str, str]) -> Environment:
-    return environment(Machine(env=env))
+    found = environment(Machine(env=env))
+    assert isinstance(found, Environment)
+    return found
 
 
 def paired(gpu, p2p: str, path: str = "") -> Gpus:

@@ -66,7 +66,13 @@ VIRBR0 = nic("virbr0", "192.168.122.1/24", kind="bridge")
 CNI0 = nic("cni0", "10.244.0.1/24", kind="bridge")
 TAILSCALE = nic("tailscale0", "100.64.0.7/32", kind="tun")
 WLAN0 = nic("wlan0", "192.168.7.2/24", kind="wireless")
-ACTIVE = Rdma(devices=(RdmaDevice(name="mlx5_0", ports=(RdmaPort(number=1, state="ACTIVE"),)),))
+ACTIVE = Rdma(
+    devices=(
+        RdmaDevice(
+            name="mlx5_0", ports=(RdmaPort(number=1, state="ACTIVE", link_layer="InfiniBand"),)
+        ),
+    )
+)
 
 
 def by(interface: str) -> Master:

@@ -45,8 +45,20 @@ def master(interface: str = "eth0", **more) -> Master:
     return Master(name="10.0.0.2", port=29500, addresses=("10.0.0.2",), attempts=(attempt,))
 
 
-RDMA = Rdma(devices=(RdmaDevice(name="mlx5_0", ports=(RdmaPort(number=1, state="ACTIVE"),)),))
-RDMA_DOWN = Rdma(devices=(RdmaDevice(name="mlx5_0", ports=(RdmaPort(number=1, state="DOWN"),)),))
+RDMA = Rdma(
+    devices=(
+        RdmaDevice(
+            name="mlx5_0", ports=(RdmaPort(number=1, state="ACTIVE", link_layer="InfiniBand"),)
+        ),
+    )
+)
+RDMA_DOWN = Rdma(
+    devices=(
+        RdmaDevice(
+            name="mlx5_0", ports=(RdmaPort(number=1, state="DOWN", link_layer="InfiniBand"),)
+        ),
+    )
+)
 FAST = card(speed_mbps=100_000, duplex="full", driver="mlx5_core", packets=10**9, errors=3)
 GIGABIT = card(speed_mbps=1000, duplex="full", driver="tg3")
 HUNDRED = card(speed_mbps=100, duplex="full")
@@ -189,7 +201,7 @@ VIRTUAL = card(driver="virtio_net")
     ],
 )
 def test_link(found, job, rdma, status, says):
-    finding = get("net-link")(found, job, None, rdma)
+    finding = get("net-link")(found, job, None, rdma, None)
 
     assert finding.status is status
     assert says in finding.summary + finding.reason
