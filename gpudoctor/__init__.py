@@ -11,6 +11,7 @@ from gpudoctor.facts.container import Clue, Container, Privileges, Syscalls
 from gpudoctor.facts.devices import Devices
 from gpudoctor.facts.environment import Environment, LibraryDir
 from gpudoctor.facts.expectations import Expectations
+from gpudoctor.facts.firewall import Chain, Firewall, Rule
 from gpudoctor.facts.gpu_path import (
     Allocation,
     CudaInit,
@@ -25,10 +26,16 @@ from gpudoctor.facts.gpu_path import (
 )
 from gpudoctor.facts.gpu_speed import GpuRates, GpuSpeed, Rate
 from gpudoctor.facts.gpus import Gpu, GpuProcess, Gpus, Link, Nvml, Pair
+from gpudoctor.facts.job import Job
 from gpudoctor.facts.job_python import JobPython
 from gpudoctor.facts.launch import Launch, LaunchMount, Ulimit
 from gpudoctor.facts.limits import Limit, Limits, Processes
+from gpudoctor.facts.master import Attempt, Master
+from gpudoctor.facts.names import Names
+from gpudoctor.facts.nccl import NcclAnswer, NcclFile, NcclSettings
+from gpudoctor.facts.network import Address, Interface, Network, NetworkSettings, Route
 from gpudoctor.facts.pytorch import TorchBuild, TorchDevice, TorchRun
+from gpudoctor.facts.rdma import Gid, NcclPlugins, Rdma, RdmaDevice, RdmaPort
 from gpudoctor.facts.shm import Shm, ShmFile, ShmFiles, ShmWrite
 from gpudoctor.facts.storage import NetworkMount, NetworkMounts, Place, Storage
 from gpudoctor.facts.system import System
@@ -80,10 +87,13 @@ __all__ = [
     "KIB",
     "MIB",
     "Absent",
+    "Address",
     "Allocation",
+    "Attempt",
     "Basis",
     "Capability",
     "Cgroup",
+    "Chain",
     "Check",
     "Clock",
     "Clue",
@@ -101,7 +111,9 @@ __all__ = [
     "Fact",
     "FileNeed",
     "Finding",
+    "Firewall",
     "Fix",
+    "Gid",
     "Gpu",
     "GpuDevices",
     "GpuLibraries",
@@ -112,7 +124,9 @@ __all__ = [
     "Group",
     "HipInit",
     "HostNetwork",
+    "Interface",
     "IpcHost",
+    "Job",
     "JobPython",
     "KernelDriver",
     "KernelLog",
@@ -123,12 +137,20 @@ __all__ = [
     "Limits",
     "Link",
     "Machine",
+    "Master",
     "Memlock",
     "Memory",
     "Mount",
     "NProc",
+    "Names",
+    "NcclAnswer",
+    "NcclFile",
+    "NcclPlugins",
+    "NcclSettings",
+    "Network",
     "NetworkMount",
     "NetworkMounts",
+    "NetworkSettings",
     "NoFile",
     "Nvml",
     "Owner",
@@ -141,7 +163,12 @@ __all__ = [
     "Probe",
     "Processes",
     "Rate",
+    "Rdma",
+    "RdmaDevice",
     "RdmaDevices",
+    "RdmaPort",
+    "Route",
+    "Rule",
     "Rung",
     "Setting",
     "Shm",

@@ -21,9 +21,11 @@ from gpudoctor.facts.expectations import Expectations
 from gpudoctor.facts.gpus import Gpus
 from gpudoctor.facts.job_python import JobPython
 from gpudoctor.facts.launch import Launch
+from gpudoctor.facts.master import Master
 from gpudoctor.facts.system import System
 from gpudoctor.facts.user import User
 from gpudoctor.facts.workload import Workload
+from gpudoctor.job_variables import OPTIONS, VARIABLES
 from gpudoctor.judge import judge
 from gpudoctor.launch.plan import next_steps
 from gpudoctor.probes import Machine, Probe
@@ -35,6 +37,7 @@ DEADLINE = 30.0  # seconds
 DEEP_DEADLINE = 600.0  # torch and some seconds of load for each of eight GPUs, one by one
 # Always collected: they say what the report is about and whose words fixes are in.
 _CONTEXT = (System, Container, User, JobPython, Workload)
+_SAYS_MASTER = (OPTIONS["master_addr"][1], *VARIABLES["master_addr"])
 
 
 class NoSuchCheck(ValueError):
@@ -137,6 +140,17 @@ def observe(
     return Snapshot(name, facts), collected
 
 
+def contacts(request: Request, machine: Machine) -> list[str]:
+    """Whom the probes of a run would contact beyond this machine, each named by its fact."""
+    kinds = (need.kind for check in request.checks for need in check.needs.values())
+    probes = request.catalogue.probes_for([*_CONTEXT, *kinds])
+    asked = [p for p in probes if not _unasked(request, p) and not (p.unless and p.unless(machine))]
+    lines = [
+        f"{name_of(p.kind)}: {line}" for p in asked if p.contacts for line in p.contacts(machine)
+    ]
+    return lines or ["nobody would be contacted"]
+
+
 def _unasked(request: Request, probe: Probe[Any]) -> str:
     """Why a probe is left out of this run; empty: it is not."""
     if request.deep:
@@ -216,7 +230,12 @@ def _with_demands(request: Request, snapshot: Snapshot) -> Snapshot:
         job = Workload()
     job = job.told(request.profile.workload, f"profile {request.profile.name}")
     job = job.told(request.config.workload, request.config.path)
-    facts: list[Fact] = [job.told(request.workload, request.told_by)]
+    job = job.told(request.workload, request.told_by)
+    master = snapshot.get(Master)
+    by = job.told_by.get("nodes", "")
+    if isinstance(master, Master) and master.here and by in _SAYS_MASTER:
+        job = job.told({"nodes": 1}, by)  # the resolver knows the master's name as this machine's
+    facts: list[Fact] = [job]
     if request.expect or request.config.expect:
         by = "--expect" if request.expect else request.config.path
         stated = {**request.config.expect, **request.expect}

@@ -57,6 +57,11 @@ def is_of_a_library(name: str) -> bool:
     return first in table("environment")["families"] or first in table("environment")["misspelt"]
 
 
+def is_of_nccl(name: str) -> bool:
+    """Whether it is one of NCCL, of RCCL, or of PyTorch's for them."""
+    return name.startswith(("NCCL_", "RCCL_", "TORCH_NCCL_"))
+
+
 def meant(name: str) -> str:
     """The known variable that an unknown name must be a slip of; empty if there is none.
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 from gpudoctor import (
     Cgroup,
-    Devices,
     Environment,
     EnvSet,
     EnvUnset,
@@ -23,6 +22,7 @@ from gpudoctor import (
     variables,
     warn,
 )
+from gpudoctor.env_faults import SUMMARY, left_over, mended, remarks, short, spelling, stops
 
 A_RANK = ("LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID")
 STARTERS = ("SLURM_", "OMPI_", "MPI_", "MV2_")  # whose ranks get no OMP_NUM_THREADS; torchrun's do
@@ -38,36 +38,32 @@ WHEELS_OWN = re.compile(r"/(site|dist)-packages/(nvidia|torch)/")
 @check(
     owner="job",
     symptoms=[
-        r"NCCL_P2P_DISABLE set by environment to 1",
-        r"NCCL_SHM_DISABLE set by environment to 1",
-        r"NCCL_IB_DISABLE set by environment to 1",
-        r"NCCL_ALGO set by environment to",
+        r"MKL_VERBOSE (?:Intel|oneMKL|\wGEMM)",
+        r"onednn_verbose,",
+        r":\d:hip_\w+\.cpp",
+        r"torch_compile_debug/run_",
     ],
 )
-def env_leftovers(
-    environment: Environment, workload: Workload | None, devices: Devices | None
-) -> Finding:
+def env_leftovers(environment: Environment, workload: Workload | None) -> Finding:
     """No variable is left over from debugging.
 
     They outlive the hunt that they were set for, in an image, a job script or ~/.bashrc. The
-    job runs, but several times slower, or hangs where it should have ended with an error. NCCL
-    tells only with NCCL_DEBUG=INFO: "NCCL_P2P_DISABLE set by environment to 1".
+    job runs, but several times slower, with no error anywhere: CUDA_LAUNCH_BLOCKING=1 waits for
+    every kernel, TORCH_DISTRIBUTED_DEBUG=DETAIL checks every collective. For NCCL's own see
+    nccl-environment.
     """
-    found = {
-        name: row.leftover.cost
-        for name, row in variables.known().items()
-        if row.leftover and _is_left_over(name, row.leftover, environment, workload, devices)
-    }
+    values = environment.values
+    found = left_over(environment.names, values, _is_ours, workload)
     if not found:
-        return ok(f"none among {count_of(len(environment.values), 'known variable')}")
-    said = {name: f"{name}={_short(environment.values[name])}" for name in found}
+        return ok(f"none among {count_of(len(_ours(values)), 'known variable')}")
+    said = {name: f"{name}={short(values[name])}" for name in found}
     if len(found) == 1:
         summary = f"{next(iter(said.values()))} is left over from debugging"
     else:
         summary = f"{len(found)} are left over from debugging: {', '.join(found)}"
     fix = Fix(*map(EnvUnset, found))
     evidence = [f"{said[name]}: {cost}" for name, cost in found.items()]
-    return warn(_short(summary, 79), fix, evidence=evidence, basis="vendor")
+    return warn(short(summary, SUMMARY), fix, evidence=evidence, basis="vendor")
 
 
 @check(
@@ -81,29 +77,35 @@ def env_leftovers(
 def env_typos(environment: Environment) -> Finding:
     """Every variable is spelled, and has a value, as its library reads it.
 
-    A name that no library knows is ignored without a word, and so are many values: NCCL takes
-    NCCL_IB_DISABLE=true for 0. PyTorch stops at some: "Unrecognized CachingAllocator option",
-    "Invalid value for environment variable".
+    A name that no library knows is ignored without a word, and so are many values. PyTorch
+    stops at some: "Unrecognized CachingAllocator option", "Invalid value for environment
+    variable". For NCCL's own see nccl-environment.
     """
     values = environment.values
-    slips = {name: right for name in environment.names if (right := variables.meant(name))}
-    gone = [name for name in values if variables.known()[name].status == "removed"]
-    wrong = {name: why for name, text in values.items() if (why := variables.misread(name, text))}
-    if not (slips or gone or wrong):
-        said = f"{count_of(len(values), 'known variable')}, all as their libraries read them"
-        return ok(said, _remarks(environment))
-    evidence = [f"{name} is read by no library, {right} is" for name, right in slips.items()]
-    evidence += [f"{name} is not read since NCCL {variables.known()[name].until}" for name in gone]
-    evidence += [f"{name}={_short(values[name])} is {why}" for name, why in wrong.items()]
-    names = [*slips, *gone, *wrong]
+    spelt = spelling(environment.names, values, _is_ours)
+    if not spelt.names:
+        known = count_of(len(_ours(values)), "known variable")
+        return ok(f"{known}, all as their libraries read them", remarks(values, _is_ours))
+    evidence = [f"{name} is read by no library, {right} is" for name, right in spelt.slips.items()]
+    evidence += [f"{name} is not read since {until}" for name, until in spelt.gone.items()]
+    evidence += [f"{name}={short(values[name])} is {why}" for name, why in spelt.wrong.items()]
+    names = spelt.names
     summary = (
         evidence[0] if len(names) == 1 else f"{len(names)} are not read so: {', '.join(names)}"
     )
-    settings = [*map(EnvUnset, gone), *(_set(name, values[name]) for name in wrong)]
-    renames = [f'export {right}="${name}"; unset {name}' for name, right in slips.items()]
+    settings = [*map(EnvUnset, spelt.gone), *(mended(name, values[name]) for name in spelt.wrong)]
+    renames = [f'export {right}="${name}"; unset {name}' for name, right in spelt.slips.items()]
     fix = Fix(*settings, text="Spell it as the library reads it", commands=renames)
-    judge = fail if any(variables.stops(name, values[name]) for name in wrong) else warn
-    return judge(_short(summary, 79), fix, evidence=evidence, basis="vendor")
+    judge = fail if stops(spelt, values) else warn
+    return judge(short(summary, SUMMARY), fix, evidence=evidence, basis="vendor")
+
+
+def _is_ours(name: str) -> bool:
+    return not variables.is_of_nccl(name)
+
+
+def _ours(values: Mapping[str, str]) -> list[str]:
+    return list(filter(_is_ours, values))
 
 
 @check(
@@ -129,7 +131,7 @@ def env_threads(
     fix = Fix(EnvSet("OMP_NUM_THREADS", str(max(1, int(cpus)))))
     have = f"{count_of(ranks, 'rank')} of {cpus:g} CPUs"
     if told and not (told.isdigit() and int(told)):
-        summary = f"OMP_NUM_THREADS={_short(told)} is not a number of threads: it is ignored"
+        summary = f"OMP_NUM_THREADS={short(told)} is not a number of threads: it is ignored"
         return warn(summary, fix, evidence=[have], basis="vendor")
     if told:
         if int(told) > 1 and int(told) > cpus:
@@ -186,49 +188,8 @@ def env_library_path(environment: Environment, job_python: JobPython | None) -> 
         return ok(f"{count}, none hides a library", _notes(environment))
     summary = evidence[0] if len(evidence) == 1 else f"{len(evidence)} entries are wrong"
     judge = fail if breaks else warn
-    evidence = evidence if len(evidence) > 1 or len(summary) > 79 else []
-    return judge(_short(summary, 79), Fix(*settings), evidence=evidence, basis="measured")
-
-
-def _is_left_over(
-    name: str,
-    leftover: variables.Leftover,
-    environment: Environment,
-    workload: Workload | None,
-    devices: Devices | None,
-) -> bool:
-    wanted = {name: leftover.when, **leftover.beside}
-    values = environment.values
-    if not all(re.fullmatch(p, values.get(n, "").strip(), re.I) for n, p in wanted.items()):
-        return False
-    if leftover.unless and any(re.fullmatch(leftover.unless, n) for n in environment.names):
-        return False
-    job = workload or Workload()
-    if leftover.matters == "ranks":
-        return not job.knows("local_ranks") or job.local_ranks * job.nodes > 1
-    if leftover.matters == "rdma":
-        one_node = job.knows("nodes") and job.nodes == 1
-        return devices is not None and bool(devices.rdma) and not one_node
-    return True
-
-
-def _set(name: str, value: str) -> Setting:
-    right = variables.corrected(name, value)
-    return EnvSet(name, right) if right else EnvUnset(name)
-
-
-def _remarks(environment: Environment) -> list[str]:
-    """What is worth knowing of names, and no fault."""
-    lines = []
-    for name in environment.values:
-        row = variables.known()[name]
-        if row.status == "deprecated" and row.replaced_by:
-            lines.append(f"{name} is the old name of {row.replaced_by}: still read")
-        elif row.status == "deprecated":
-            lines.append(f"{name}: {row.note}")
-        elif row.status == "unread":
-            lines.append(f"{name} is read by no library, at most by a script; {row.note}")
-    return lines
+    evidence = evidence if len(evidence) > 1 or len(summary) > SUMMARY else []
+    return judge(short(summary, SUMMARY), Fix(*settings), evidence=evidence, basis="measured")
 
 
 def _cpus_of_rank(
@@ -308,7 +269,3 @@ def _version(text: str) -> tuple[int, ...]:
 
 def _dotted(version: tuple[int, ...]) -> str:
     return ".".join(map(str, version))
-
-
-def _short(text: str, length: int = 24) -> str:
-    return text if len(text) <= length else f"{text[: length - 3]}..."

@@ -14,6 +14,7 @@ from gpudoctor import (
     skip,
     warn,
 )
+from gpudoctor.facts.launch import OTHER_FORM
 
 
 @check(
@@ -33,7 +34,7 @@ def launch_tasks(launch: Launch) -> Finding:
     detected".
     """
     if launch.form not in ("sbatch script", "srun step"):
-        return skip("of Slurm only")
+        return skip(OTHER_FORM)
     if not launch.starter:
         return skip("nothing in it starts ranks but Slurm itself")
     tasks, ranks = launch.tasks or 1, launch.ranks
@@ -61,7 +62,7 @@ def launch_nv(launch: Launch) -> Finding:
     "Found no NVIDIA driver on your system" or "No HIP GPUs are available".
     """
     if launch.form != "apptainer run":
-        return skip("of Apptainer only")
+        return skip(OTHER_FORM)
     if launch.only_looks:
         return skip("its command is none that trains")
     if launch.gpus:

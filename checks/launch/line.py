@@ -18,6 +18,7 @@ from gpudoctor import (
     warn,
 )
 from gpudoctor.data import table
+from gpudoctor.facts.launch import OTHER_FORM
 
 RUN = ("docker run", "podman run")
 CONTAINERS = (*RUN, "compose service")
@@ -26,7 +27,6 @@ OTHERS = {
     "pyxis": ("slurm_flags", "sbatch"),
     "slurm": ("slurm_flags", "sbatch"),
 }
-TOLD = "of docker, podman and compose only"
 
 
 @check(
@@ -111,7 +111,7 @@ def launch_groups(launch: Launch) -> Finding:
     job ends in "Unable to open /dev/kfd read-write: Permission denied".
     """
     if launch.form not in CONTAINERS:
-        return skip(TOLD)
+        return skip(OTHER_FORM)
     if any(mount.target == "/etc/group" for mount in launch.mounts):
         return ok("the host's /etc/group is mounted")
     names = ["render"] if launch.launcher == "podman" else ["render", "keep-groups"]
@@ -140,7 +140,7 @@ def launch_devices(launch: Launch, workload: Workload) -> Finding:
     NVIDIA driver on your system" or, with AMD, "No HIP GPUs are available".
     """
     if launch.form not in CONTAINERS:
-        return skip(TOLD)
+        return skip(OTHER_FORM)
     if not launch.knows("devices", "gpus", "image"):
         return skip(launch.why_open)
     image = launch.image.lower()

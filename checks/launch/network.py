@@ -17,6 +17,7 @@ from gpudoctor import (
     skip,
     warn,
 )
+from gpudoctor.facts.launch import OTHER_FORM
 
 BRIDGED = ("docker run", "podman run", "compose service")
 # Docker's default, and podman's ways to be behind the host's address.
@@ -41,7 +42,7 @@ def launch_ports(launch: Launch, workload: Workload) -> Finding:
     "init_process_group", or ends in "connectFullMesh failed" or "Connect to 172.17.0.2 failed".
     """
     if launch.form not in BRIDGED:
-        return skip("of docker, podman and compose only")
+        return skip(OTHER_FORM)
     if not launch.knows("network"):
         return skip(launch.why_open)
     if launch.network.partition(":")[0] not in BEHIND_THE_HOST:

@@ -17,9 +17,9 @@ from gpudoctor import (
     skip,
     warn,
 )
+from gpudoctor.facts.launch import OTHER_FORM
 
 POD = "Kubernetes container"
-NOT_A_POD = "of Kubernetes only"
 # kubernetes.io, "DNS for Services and Pods": the policies that a pod in the host's network keeps.
 IN_CLUSTER = ("ClusterFirstWithHostNet", "None")
 
@@ -41,7 +41,7 @@ def launch_network(launch: Launch, workload: Workload) -> Finding:
     addresses of (train-master-0, 29500) cannot be retrieved" or "Name or service not known".
     """
     if launch.form != POD:
-        return skip(NOT_A_POD)
+        return skip(OTHER_FORM)
     if not launch.knows("network", "dns_policy"):
         return skip(f"not known before it runs: {', '.join(launch.open_words)}")
     if launch.network != "host":
@@ -74,7 +74,7 @@ def launch_shm(launch: Launch, workload: Workload) -> Finding:
     the node runs out: "The node was low on resource: memory" takes other pods with it.
     """
     if launch.form != POD:
-        return skip(NOT_A_POD)
+        return skip(OTHER_FORM)
     present = [mount for mount in launch.mounts if mount.target == "/dev/shm"]
     if not present:
         return skip("no volume is mounted at /dev/shm: see shm-size")

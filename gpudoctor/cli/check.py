@@ -28,6 +28,7 @@ from gpudoctor.report import Report
 )
 @options.option("-o", "--output", multiple=True, metavar="FORMAT=PATH", help="Also write a file.")
 @options.option("--strict", is_flag=True, help="Warnings make exit code 1.")
+@click.option("--dry-run", is_flag=True, help="Only print whom it would contact.")
 @options.option("-q", "--quiet", count=True, help="Findings only; twice: nothing.")
 @options.option("-v", "--verbose", count=True, help="Also what passed.")
 def command(
@@ -39,6 +40,7 @@ def command(
     strict: bool,
     quiet: int,
     verbose: int,
+    dry_run: bool,
     **shared: Any,
 ) -> None:
     """Look at this machine and say what will break a training job.
@@ -51,7 +53,12 @@ def command(
     if facts_file:
         request = options.request(given, settings, ids, deadline=deadline, strict=strict)
         _finish(run.judge_again(request, _facts(facts_file, request.catalogue)), outputs)
-    machine = options.machine(given.root, given.python, settings, given.checkpoint_dir)
+    machine = options.machine_of(given, settings)
+    if dry_run:
+        request = options.request(given, settings, ids, deadline=deadline, strict=strict)
+        for line in run.contacts(request, machine):
+            click.echo(line)
+        sys.exit(0)
     with catching() as interrupt, contextlib.ExitStack() as started:
         ahead = None
         if not ids and options.is_plain(given, settings):

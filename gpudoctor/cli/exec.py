@@ -110,7 +110,7 @@ def command(
         )
         settings = options.settings_from(given.config_file)
         request = options.request(given, settings, deadline=deadline, strict=strict)
-        machine = options.machine(given.root, given.python, settings, given.checkpoint_dir)
+        machine = options.machine_of(given, settings)
         report = run.examine(request, machine, stopped=interrupt)
         if not interrupt():
             try:

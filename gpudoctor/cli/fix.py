@@ -82,7 +82,7 @@ def _checked(deadline: float | None, shared: dict[str, Any]) -> Report:
     given = options.Given(**shared)
     settings = options.settings_from(given.config_file)
     request = options.request(given, settings, deadline=deadline, strict=False)
-    machine = options.machine(given.root, given.python, settings, given.checkpoint_dir)
+    machine = options.machine_of(given, settings)
     with catching() as interrupt, Progress() as progress:
         report = run.examine(request, machine, stopped=interrupt, progress=progress)
     if interrupt():

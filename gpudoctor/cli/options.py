@@ -44,6 +44,10 @@ def _expectations(given: tuple[str, ...]) -> dict[str, int]:
     return found
 
 
+def _patterns(given: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(pattern for text in given for pattern in text.split(",") if pattern)
+
+
 looking = _compose(
     option("--root", default="/", metavar="DIR", help="The machine's tree, mounted elsewhere."),
     option("--python", metavar="PATH", help="The Python that will train."),
@@ -54,11 +58,26 @@ looking = _compose(
 """Where and how to look."""
 
 choosing = _compose(
-    option("--only", multiple=True, metavar="GLOB", help="Only these checks."),
-    option("--skip", multiple=True, metavar="GLOB", help="Not these checks."),
+    option(
+        "--only",
+        multiple=True,
+        metavar="GLOB,...",
+        callback=lambda context, parameter, given: _patterns(given),
+        help="Only these checks.",
+    ),
+    option(
+        "--skip",
+        multiple=True,
+        metavar="GLOB,...",
+        callback=lambda context, parameter, given: _patterns(given),
+        help="Not these checks.",
+    ),
     option("--profile", metavar="NAME", help="What the job needs; `list --profiles`."),
     option("--nproc-per-node", type=click.IntRange(1), metavar="N", help="Ranks on this node."),
     option("--nnodes", type=click.IntRange(1), metavar="N", help="Nodes of the job."),
+    option("--node-rank", type=click.IntRange(0), metavar="N", help="Which node this is."),
+    option("--master-addr", metavar="HOST", help="Node 0; it is connected to."),
+    option("--master-port", type=click.IntRange(1, 65535), metavar="PORT", help="Default 29500."),
     option(
         "--expect",
         multiple=True,
@@ -110,6 +129,9 @@ class Given(Struct, frozen=True, kw_only=True):
     profile: str | None
     nproc_per_node: int | None
     nnodes: int | None
+    node_rank: int | None
+    master_addr: str | None
+    master_port: int | None
     checkpoint_dir: str | None
     expect: Mapping[str, int]
     root: str
@@ -152,17 +174,13 @@ def request(
     checks = tuple(filter(only_if, checks))
     if not checks and not catalogue.broken:
         raise click.UsageError("no check is left by --only and --skip")
-    told = {
-        "local_ranks": given.nproc_per_node,
-        "nodes": given.nnodes,
-        "checkpoint_dir": given.checkpoint_dir,
-    }
+    workload = ("local_ranks", "nodes", "checkpoint_dir")
     return run.Request(
         checks=checks,
         catalogue=catalogue,
         config=settings,
         profile=wanted,
-        workload={name: value for name, value in told.items() if value is not None},
+        workload={name: value for name, value in _told(given).items() if name in workload},
         expect=given.expect,
         deadline=deadline_of(deadline, settings, deep=given.deep),
         deep=given.deep,
@@ -184,8 +202,38 @@ def deadline_of(deadline: float | None, settings: config.Config, *, deep: bool) 
     return deadline or settings.deadline or usual
 
 
+def _told(given: Given) -> dict[str, int | str]:
+    """What the options say of the job."""
+    told = {
+        "local_ranks": given.nproc_per_node,
+        "nodes": given.nnodes,
+        "checkpoint_dir": given.checkpoint_dir,
+        "node_rank": given.node_rank,
+        "master_addr": given.master_addr,
+        "master_port": given.master_port,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def machine_of(given: Given, settings: config.Config) -> Machine:
+    """The machine to look at, and what options, configuration and profile say of the job.
+
+    Raises:
+        click.UsageError: the root is not a directory, or there is no such profile.
+    """
+    try:
+        wanted = config.profile(given.profile or settings.profile)
+    except config.BadConfig as error:
+        raise click.UsageError(str(error)) from None
+    told = {**wanted.workload, **settings.workload, **_told(given)}
+    return machine(given.root, given.python, settings, told)
+
+
 def machine(
-    root: str, python: str | None, settings: config.Config, checkpoint_dir: str | None = None
+    root: str,
+    python: str | None,
+    settings: config.Config,
+    told: Mapping[str, int | str] | None = None,
 ) -> Machine:
     """The machine to look at.
 
@@ -198,10 +246,12 @@ def machine(
         cwd: str | None = os.getcwd()
     except OSError:
         cwd = None
-    told = checkpoint_dir or settings.workload.get("checkpoint_dir")
+    told = settings.workload if told is None else told
+    checkpoint_dir = told.get("checkpoint_dir")
     return Machine(
         os.path.abspath(root),
         cwd=cwd,
         python=python or settings.python,
-        checkpoint_dir=str(told) if told else None,
+        checkpoint_dir=str(checkpoint_dir) if checkpoint_dir else None,
+        told=told,
     )

@@ -20,6 +20,9 @@ Form = Literal[
 ]
 
 
+OTHER_FORM = "of other forms of launch"  # why a check of one form skips the rest
+
+
 class Ulimit(Struct, frozen=True):
     """A resource limit; None is unlimited."""
 

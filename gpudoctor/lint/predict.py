@@ -4,10 +4,12 @@ import re
 
 from msgspec.structs import replace
 
+from gpudoctor import job_variables
 from gpudoctor.facts.cgroup import Cgroup
 from gpudoctor.facts.container import Container
 from gpudoctor.facts.devices import Devices
 from gpudoctor.facts.environment import Environment
+from gpudoctor.facts.job import Job
 from gpudoctor.facts.launch import Launch
 from gpudoctor.facts.limits import Limit, Limits
 from gpudoctor.facts.shm import Shm
@@ -17,9 +19,9 @@ from gpudoctor.snapshot import Absent, Fact, Snapshot, name_of
 from gpudoctor.units import MIB
 from gpudoctor.variables import is_of_a_library
 
-PREDICTED = (Launch, Workload, Shm, Limits, Cgroup, Container, Devices, Environment)
+PREDICTED = (Launch, Workload, Shm, Limits, Cgroup, Container, Devices, Environment, Job)
 # The image or the caller may add to these, so nothing being wrong in them proves nothing.
-PARTIAL = (Environment,)
+PARTIAL = (Environment, Job)
 
 NOT_KNOWN = "not known before it runs"
 NO_LIMIT = "the launch file does not say: the limit is the engine's own"
@@ -58,6 +60,7 @@ def predict(launch: Launch, name: str) -> Snapshot:
             name_of(Container): _container(launch),
             name_of(Devices): _devices(launch),
             name_of(Environment): _environment(launch, workload),
+            name_of(Job): _job(launch),
         }
     absent = Absent(NOT_KNOWN if facts else NO_JOB)
     for kind in PREDICTED:
@@ -128,6 +131,11 @@ def _workload(launch: Launch) -> Workload:
         by = next((n for n in NODES if env.get(n, "").isdigit()), "")
         nodes = int(env[by]) if by else None
     return job.told({"nodes": nodes}, by) if nodes else job
+
+
+def _job(launch: Launch) -> Job | Absent:
+    job = job_variables.read(launch.environment)
+    return job if job.claims else Absent(f"{NOT_KNOWN}: no RANK, WORLD_SIZE or MASTER_ADDR is set")
 
 
 def _shm(launch: Launch) -> Shm | Absent:

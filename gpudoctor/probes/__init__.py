@@ -4,7 +4,7 @@ import errno
 import os
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from gpudoctor.snapshot import Absent, Fact
@@ -19,13 +19,15 @@ class Machine:
 
     Attributes:
         root: where the machine's tree is mounted; "/" is this very machine.
-        env: the environment variables of the job.
+        env: the environment variables of the job; none of a tree that nobody runs in.
         cwd: the job's working directory.
         python: the interpreter that was asked for, or None: find the job's own.
         checkpoint_dir: where the job will keep its checkpoints, or None: not told.
+        told: what options and configuration say of the job: nodes, local_ranks, node_rank,
+            master_addr, master_port.
     """
 
-    __slots__ = ("checkpoint_dir", "cwd", "env", "python", "root")
+    __slots__ = ("checkpoint_dir", "cwd", "env", "python", "root", "told")
 
     def __init__(
         self,
@@ -34,12 +36,16 @@ class Machine:
         cwd: str | None = None,
         python: str | None = None,
         checkpoint_dir: str | None = None,
+        told: Mapping[str, int | str] | None = None,
     ) -> None:
         self.root = root
-        self.env = env if env is not None else os.environ
+        self.env: Mapping[str, str] = os.environ if root == "/" else {}
+        if env is not None:
+            self.env = env
         self.cwd = cwd
         self.python = python
         self.checkpoint_dir = checkpoint_dir
+        self.told = told or {}
 
     @property
     def live(self) -> bool:
@@ -112,9 +118,20 @@ class Probe(Generic[R]):
         slow: why it does not run unless checks are named; empty: it is fast.
         unless: a cheap question, asked before a child is taken: why there is nothing to look
             at, or empty. It must neither hang nor load anything.
+        contacts: whom it would contact beyond this machine, in a line each; None: nobody.
     """
 
-    __slots__ = ("alone", "deep", "isolated", "kind", "look", "slow", "timeout", "unless")
+    __slots__ = (
+        "alone",
+        "contacts",
+        "deep",
+        "isolated",
+        "kind",
+        "look",
+        "slow",
+        "timeout",
+        "unless",
+    )
 
     def __init__(
         self,
@@ -126,6 +143,7 @@ class Probe(Generic[R]):
         deep: bool,
         slow: str,
         unless: Callable[[Machine], str] | None,
+        contacts: Callable[[Machine], Sequence[str]] | None,
     ) -> None:
         self.look = look
         self.kind = _kind_of(look)
@@ -135,6 +153,7 @@ class Probe(Generic[R]):
         self.deep = deep
         self.slow = slow
         self.unless = unless
+        self.contacts = contacts
 
     def __call__(self, machine: Machine) -> R:
         return self.look(machine)
@@ -148,6 +167,7 @@ def probe(
     deep: bool = False,
     slow: str = "",
     unless: Callable[[Machine], str] | None = None,
+    contacts: Callable[[Machine], Sequence[str]] | None = None,
 ) -> Callable[[Callable[[Machine], R]], Probe[R]]:
     """Make a probe of a function; its return annotation names the fact.
 
@@ -162,6 +182,7 @@ def probe(
         deep=deep,
         slow=slow,
         unless=unless,
+        contacts=contacts,
     )
 
 

@@ -8,6 +8,7 @@ from gpudoctor.facts.environment import Environment, LibraryDir
 from gpudoctor.probes import Machine, probe
 from gpudoctor.probes.in_time import in_time
 from gpudoctor.redact import may_tell, value_of
+from gpudoctor.snapshot import Absent
 from gpudoctor.variables import is_of_a_library
 
 MOST_NAMES = 200
@@ -23,8 +24,10 @@ _LIBRARY = (
 
 
 @probe(isolated=True, timeout=4.0)
-def environment(machine: Machine) -> Environment:
+def environment(machine: Machine) -> Environment | Absent:
     """Variables on the allow-list, names that look like one, and what LD_* point to."""
+    if not (machine.live or machine.env):
+        return Absent("variables are those of a process, and nobody runs under --root")
     told = {name: value_of(text) for name, text in sorted(machine.env.items()) if may_tell(name)}
     others = [value_of(n) for n in sorted(machine.env) if n not in told and is_of_a_library(n)]
     paths = list(dict.fromkeys(machine.env.get("LD_LIBRARY_PATH", "").split(":")))

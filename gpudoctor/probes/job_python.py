@@ -12,7 +12,8 @@ from gpudoctor.snapshot import Absent
 _WANTED = (
     r"(torch|torchvision|torchaudio|triton|pytorch-triton-rocm|amdsmi|nvidia-[a-z0-9-]+|deepspeed"
     r"|megatron-core|transformer-engine|flash-attn|xformers|bitsandbytes|accelerate|transformers"
-    r"|lightning|pytorch-lightning|numpy|cupy-[a-z0-9-]+|jax|jaxlib|vllm|pynvml)"
+    r"|lightning|pytorch-lightning|numpy|cupy-[a-z0-9-]+|jax|jaxlib|vllm|pynvml|ray|tensorflow"
+    r"|python-etcd)"
 )
 _DISTRIBUTION = r"(.+?)-([^-]+)(?:\.dist-info|(?:-.*)?\.egg-info)"
 _PYTHON = r"python(\d\.\d+t?)"

@@ -71,3 +71,31 @@ def in_sight(machine: Machine, names: Sequence[str]) -> bool:
         return True
     cache = machine.text("/etc/ld.so.cache") or ""
     return any(name in cache for name in names)
+
+
+def find(machine: Machine, *names: str) -> str:
+    """The file that the linker would take for the first of these names; empty: none."""
+    for name in names:
+        if found := find_all(machine, re.escape(name)):
+            return found[0]
+    return ""
+
+
+def find_all(machine: Machine, pattern: str) -> tuple[str, ...]:
+    """Every file in the linker's folders whose whole name has this pattern, in its order."""
+    first = machine.env.get("LD_LIBRARY_PATH", "").split(":")
+    if prefix := machine.env.get("CONDA_PREFIX"):  # where conda's own libraries look
+        first.append(f"{prefix}/lib")
+    cache = machine.text("/etc/ld.so.cache") or ""
+    cached = re.findall(rf"(/[^\0]*/{pattern})(?=\0|$)", cache)
+    found = [
+        *_in_folders(machine, first, pattern),
+        *(path for path in cached if machine.exists(path)),
+        *_in_folders(machine, DEFAULT_DIRS, pattern),
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def _in_folders(machine: Machine, folders: Sequence[str], pattern: str) -> list[str]:
+    listed = [(folder, machine.list(folder)) for folder in folders if folder.startswith("/")]
+    return [f"{folder}/{n}" for folder, names in listed for n in names if re.fullmatch(pattern, n)]

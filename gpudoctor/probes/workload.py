@@ -1,34 +1,11 @@
 """Read the job's shape off its launcher's variables and the GPUs that are there."""
 
-from collections.abc import Callable, Mapping
-
+from gpudoctor import job_variables
+from gpudoctor.facts.job import Job
 from gpudoctor.facts.workload import Workload
 from gpudoctor.probes import Machine, probe
 from gpudoctor.probes.devices import devices
 
-
-def _count(text: str) -> int:
-    """A count as Slurm writes it: "8", "8(x2)"; with several groups "8(x2),4" the largest."""
-    return max(int(part.partition("(")[0]) for part in text.split(","))
-
-
-# The first that is set and makes sense wins: the innermost launcher knows best.
-_LOCAL_RANKS: Mapping[str, Callable[[str], int]] = {
-    "LOCAL_WORLD_SIZE": int,  # torchrun
-    "OMPI_COMM_WORLD_LOCAL_SIZE": int,  # Open MPI
-    "MPI_LOCALNRANKS": int,  # Intel MPI, MPICH
-    "MV2_COMM_WORLD_LOCAL_SIZE": int,  # MVAPICH2
-    "PET_NPROC_PER_NODE": int,  # Kubeflow's name for torchrun's --nproc-per-node; or "auto"
-    "SLURM_STEP_TASKS_PER_NODE": _count,
-    "SLURM_NTASKS_PER_NODE": _count,
-}
-_NODES: Mapping[str, Callable[[str], int]] = {
-    "GROUP_WORLD_SIZE": int,  # torchrun: one agent a node
-    "SLURM_STEP_NUM_NODES": int,
-    "SLURM_JOB_NUM_NODES": int,
-    "SLURM_NNODES": int,
-    "PET_NNODES": int,  # Kubeflow's name for torchrun's --nnodes
-}
 _VISIBLE = (
     "CUDA_VISIBLE_DEVICES",  # the only one that NVIDIA knows
     "HIP_VISIBLE_DEVICES",
@@ -41,21 +18,54 @@ _NONE = ("", "none", "void", "nodevfiles")  # the last is Slurm's word for no GP
 @probe()
 def workload(machine: Machine) -> Workload:
     """Ranks on this node and nodes of the job; everything else stays assumed."""
+    said = job_variables.read(machine.env, machine.told)
     job = Workload()
-    for field, variables in (("local_ranks", _LOCAL_RANKS), ("nodes", _NODES)):
-        for name, read in variables.items():
-            try:
-                count = read(machine.env.get(name, ""))
-            except ValueError:
-                continue
-            if count > 0:
-                job = job.told({field: count}, name)
-                break
+    if said.local_world_size:
+        job = job.told({"local_ranks": said.local_world_size}, said.told_by["local_world_size"])
+    nodes, by = _nodes(machine, said)
+    if by:
+        job = job.told({"nodes": nodes}, by)
     gpus = _visible_gpus(machine)
     # One Slurm task on a node with several GPUs is how torchrun is started.
     if gpus and (not job.knows("local_ranks") or _slurm_says_one(job)):
         job = job.told({"local_ranks": gpus}, "GPU device nodes")
     return job
+
+
+def one_node(machine: Machine) -> str:
+    """Why what lies between nodes need not be looked at; empty: the job spans nodes."""
+    nodes, by = _nodes(machine, job_variables.read(machine.env, machine.told))
+    return "" if nodes > 1 else f"the job is on one node ({by or 'unless --nnodes says more'})"
+
+
+def _nodes(machine: Machine, said: Job) -> tuple[int, str]:
+    """How many nodes there are at least, and who says so; empty: nobody."""
+    if said.nodes:
+        return said.nodes, said.told_by["nodes"]
+    if said.world_size and said.local_world_size and said.world_size >= said.local_world_size:
+        return -(-said.world_size // said.local_world_size), said.told_by["world_size"]
+    if said.node_rank and said.master_addr:
+        return said.node_rank + 1, said.told_by["node_rank"]
+    if said.world_size == 1:
+        return 1, said.told_by["world_size"]
+    if said.master_addr and machine.live and not names_this_machine(machine, said.master_addr):
+        return 2, said.told_by["master_addr"]
+    return 1, ""
+
+
+def names_this_machine(machine: Machine, host: str) -> bool:
+    """Whether an address is this machine's own, as far as that is seen without a resolver."""
+    from gpudoctor.probes.way import is_ip, way_to
+
+    own = (machine.text("/proc/sys/kernel/hostname") or "").partition(".")[0]
+    if host.partition(".")[0] in ("localhost", own):
+        return True
+    hosts = (
+        line.partition("#")[0].split() for line in (machine.text("/etc/hosts") or "").splitlines()
+    )
+    named = [words[0] for words in hosts if host in words[1:]]
+    ways = [way_to(ip) for ip in ([host] if is_ip(host) else named) if is_ip(ip)]
+    return any(way is None or way.here for way in ways)
 
 
 def _slurm_says_one(job: Workload) -> bool:

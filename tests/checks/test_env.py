@@ -4,7 +4,6 @@ import pytest
 
 from gpudoctor import (
     Cgroup,
-    Devices,
     Environment,
     EnvSet,
     EnvUnset,
@@ -17,6 +16,7 @@ from gpudoctor import (
 )
 from gpudoctor.probes.environment import environment
 from gpudoctor.registry import get
+from tests.rdma_machines import INFINIBAND
 
 LD = "LD_LIBRARY_PATH"
 DIST_PACKAGES = "/usr/local/lib/python3.10/dist-packages"
@@ -24,7 +24,6 @@ NVIDIA = "/usr/local/nvidia/lib:/usr/local/nvidia/lib64"
 ONE = Workload().told({"local_ranks": 1}, "GPU device nodes")
 EIGHT = Workload().told({"local_ranks": 8}, "GPU device nodes")
 SRUN = Workload().told({"local_ranks": 8}, "SLURM_STEP_TASKS_PER_NODE")
-RDMA = Devices(rdma=("uverbs0",), rdma_in_sysfs=("mlx5_0",))
 
 HEALTHY = {
     "a plain shell": {"HOME": "/home/me", "PATH": "/usr/bin", "LANG": "C.UTF-8", "SHLVL": "1"},
@@ -147,7 +146,9 @@ HEALTHY = {
 
 
 def seen(env: dict[str, str]) -> Environment:
-    return environment(Machine(env=env))
+    found = environment(Machine(env=env))
+    assert isinstance(found, Environment)
+    return found
 
 
 def system(cpus: int, usable: int | None = None) -> System:
@@ -164,8 +165,10 @@ def system(cpus: int, usable: int | None = None) -> System:
 def test_healthy(env):
     found = seen(env)
 
-    assert get("env-leftovers")(found, EIGHT, RDMA).status is Status.PASS
+    assert get("env-leftovers")(found, EIGHT).status is Status.PASS
     assert get("env-typos")(found).status is Status.PASS
+    nccl = get("nccl-environment")(found, EIGHT, None, None, INFINIBAND, None)
+    assert nccl.status is Status.PASS
     assert get("env-threads")(found, EIGHT, system(96), None).status is Status.PASS
     assert get("env-library-path")(found, None).status is Status.PASS
 

@@ -16,6 +16,8 @@ import pytest
 
 from gpudoctor.report import Report
 
+from .net import Zoo
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Examine = Callable[..., Report]
 
@@ -28,8 +30,9 @@ INSIDE = "/opt/gpudoctor"  # where containers find the installed wheel
 def podman(public, installed, require) -> Iterator[Run]:
     """`podman(flags, command)` runs a command in a new container and waits for it.
 
-    The image is this machine's own tree under an overlay; the wheel is at /opt/gpudoctor.
-    `podman.tell("stop", NAME)` gives podman another command.
+    The image is this machine's own tree under an overlay; the wheel is at /opt/gpudoctor. There
+    is no network, unless a flag says --network. `podman.tell("stop", NAME)` gives podman another
+    command.
     """
     require(os.geteuid() == 0, "containers in the lab need root")
     require(shutil.which("podman") and shutil.which("runc"), "podman and runc are not installed")
@@ -47,7 +50,7 @@ def podman(public, installed, require) -> Iterator[Run]:
         "CONTAINERS_STORAGE_CONF": f"{folder}/storage.conf",
     }
     base = ["podman", "--log-level=error", "run", "--rm", f"--cgroup-parent=/{public.name}"]
-    base += ["--network=none", f"--volume={installed}:{INSIDE}:ro"]
+    base += [f"--volume={installed}:{INSIDE}:ro"]
     # Podman asks for more by itself, which a root without CAP_SYS_RESOURCE may not have.
     base += [f"--ulimit=nofile={_at_most(resource.RLIMIT_NOFILE, 1 << 20)}"]
     base += [f"--ulimit=nproc={_at_most(resource.RLIMIT_NPROC, 1 << 15)}"]
@@ -55,7 +58,9 @@ def podman(public, installed, require) -> Iterator[Run]:
     def run(
         flags: Sequence[str], command: Sequence[str], **options: Any
     ) -> subprocess.CompletedProcess[str]:
-        words = [*base, *flags, "--rootfs", "/:O", *command]
+        alone = not any(flag.startswith("--network") for flag in flags)
+        network = ["--network=none"] if alone else []
+        words = [*base, *network, *flags, "--rootfs", "/:O", *command]
         options = {"capture_output": True, "text": True, "timeout": 60, "env": env, **options}
         return subprocess.run(words, **options)
 
@@ -134,6 +139,19 @@ def in_mounts(require) -> Run:
         return subprocess.run(words, **options)
 
     return run
+
+
+@pytest.fixture
+def zoo(require) -> Iterator[Zoo]:
+    """Hosts with networks of their own, that go with the test."""
+    require(os.geteuid() == 0, "hosts of the lab need root")
+    require(all(map(shutil.which, ("ip", "nft", "nsenter"))), "iproute2, nftables: not installed")
+    with Zoo() as zoo:
+        try:
+            zoo.host("tried").add("eth0", up=False)
+        except (AssertionError, OSError) as error:
+            require(False, f"no network namespaces here: {error}")
+        yield zoo
 
 
 @pytest.fixture(scope="session")

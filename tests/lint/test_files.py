@@ -21,12 +21,12 @@ FILES = Path(__file__).with_name("files")
 LINT = [sys.executable, "-m", "gpudoctor", "lint"]
 
 BAD = {
-    "Dockerfile": {"2 launch-ranks fail", "3 env-typos warn"},
+    "Dockerfile": {"2 launch-ranks fail", "3 nccl-environment warn"},
     "apptainer.sbatch": {"3 launch-flags fail", "3 launch-nv warn"},
     "compose.yaml": {
         "5 launch-ipc warn",
         "7 launch-ranks fail",
-        "8 env-typos warn",
+        "8 nccl-environment warn",
         "11 launch-devices fail",
     },
     "docker-defaults.sh": {"1 shm-size fail"},
@@ -49,15 +49,15 @@ BAD = {
         "3 launch-tasks fail",
         "4 launch-ranks fail",
         "5 launch-flags fail",
-        "7 env-typos warn",
+        "7 nccl-environment warn",
         "8 limits-stack warn",
     },
 }
 # What a person must mend: which name, which GPUs, which order of lines is meant.
 LEFT = {
-    "compose.yaml": {"env-typos"},
+    "compose.yaml": {"nccl-environment"},
     "late.sbatch": {"launch-flags"},
-    "twice.sbatch": {"env-typos"},
+    "twice.sbatch": {"nccl-environment"},
 }
 SETTINGS = (
     GpuDevices(count=4),

@@ -127,7 +127,7 @@ BAD = {
     ),
     "PyTorchJob": (JOB, {"launch-network": "fail", "launch-shm": "warn"}),
     "a slip": (pod(f"{MEMORY}  hostNetwrok: true\n", AT_SHM), {"launch-flags": "fail"}),
-    "TrainJob": (TRAIN_JOB, {"launch-ranks": "fail", "env-typos": "warn"}),
+    "TrainJob": (TRAIN_JOB, {"launch-ranks": "fail", "nccl-environment": "warn"}),
 }
 GOOD = {
     "shm in memory": pod(MEMORY, AT_SHM),
@@ -163,7 +163,7 @@ spec: {predictor: {minReplicas: 1, containers: [{name: x, image: sklearn, extra:
         "Memory}", "Memory, sizeLimit: 8Gi}"
     ),
 }
-MENDED_BY_HAND = {"env-typos"}  # whether the name or its value is wrong
+MENDED_BY_HAND = {"nccl-environment"}  # whether the name or its value is wrong
 
 
 @pytest.mark.parametrize("name", BAD)

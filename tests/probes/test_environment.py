@@ -5,13 +5,15 @@ import threading
 import msgspec
 import pytest
 
-from gpudoctor import Environment, Machine
+from gpudoctor import Absent, Environment, Machine
 from gpudoctor.probes import environment as module
 from gpudoctor.probes.environment import environment
 
 
 def looked(**env: str) -> Environment:
-    return environment(Machine(env=env))
+    found = environment(Machine(env=env))
+    assert isinstance(found, Environment)
+    return found
 
 
 def test_only_known_names_have_values():
@@ -106,3 +108,12 @@ def test_under_another_root(tmp_path):
 
     assert found.library_dirs[0].path == "/opt/lib"
     assert found.library_dirs[0].libraries == ("libcudnn.so.9",)
+
+
+def test_a_tree_has_no_variables_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("NCCL_P2P_DISABLE", "1")
+
+    found = environment(Machine(root=str(tmp_path)))
+
+    assert isinstance(found, Absent)
+    assert not found.broken
