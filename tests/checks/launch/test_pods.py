@@ -65,7 +65,7 @@ def pod(**fields) -> Launch:
             Launch(form="docker run", launcher="docker", network="host"),
             FOUR,
             Status.SKIP,
-            "Kubernetes",
+            "other forms",
             id="healthy: docker",
         ),
     ],
@@ -124,7 +124,7 @@ def at_shm(**fields) -> tuple[LaunchMount, ...]:
         pytest.param(
             Launch(form="docker run", launcher="docker", mounts=at_shm(tmpfs=True)),
             Status.SKIP,
-            "Kubernetes",
+            "other forms",
             id="healthy: docker",
         ),
     ],
