@@ -19,8 +19,8 @@ from gpudoctor import (
     skip,
     warn,
 )
-from gpudoctor.interface_choice.gloo import choose
-from gpudoctor.interface_choice.reach import best, doubt, way
+from gpudoctor.rules.interface_choice.gloo import choose
+from gpudoctor.rules.interface_choice.reach import best, doubt, way
 
 NAME = "GLOO_SOCKET_IFNAME"
 

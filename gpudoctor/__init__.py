@@ -76,7 +76,7 @@ from gpudoctor.launch.settings import (
     Stack,
 )
 from gpudoctor.probes import Machine, Probe, probe
-from gpudoctor.sizing import FileNeed, ShmNeed, ThreadNeed, file_need, shm_need, thread_need
+from gpudoctor.rules.sizing import FileNeed, ShmNeed, ThreadNeed, file_need, shm_need, thread_need
 from gpudoctor.snapshot import Absent, Fact, Snapshot
 from gpudoctor.units import GIB, KIB, MIB, count_of, parse_size, power_of_two, size
 

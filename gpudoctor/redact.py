@@ -3,7 +3,7 @@
 import functools
 import re
 
-from gpudoctor.variables import known
+from gpudoctor.rules.variables import known
 
 VALUE_LIMIT = 4096  # characters of one variable's value
 CUT = "***"

@@ -25,12 +25,12 @@ from gpudoctor.facts.master import Master
 from gpudoctor.facts.system import System
 from gpudoctor.facts.user import User
 from gpudoctor.facts.workload import Workload
-from gpudoctor.job_variables import OPTIONS, VARIABLES
 from gpudoctor.judge import judge
 from gpudoctor.launch.plan import next_steps
 from gpudoctor.probes import Machine, Probe
 from gpudoctor.registry import Catalogue
 from gpudoctor.report import Node, Report, Run, Step, Tool, counts, exit_code, verdict
+from gpudoctor.rules.job_variables import OPTIONS, VARIABLES
 from gpudoctor.snapshot import Absent, Fact, Snapshot, name_of
 
 DEADLINE = 30.0  # seconds

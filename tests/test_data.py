@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gpudoctor import variables
 from gpudoctor.data import table
+from gpudoctor.rules import variables
 
 DATA = Path(__file__).parent.parent / "gpudoctor" / "data"
 TABLES = sorted(path.stem for path in DATA.glob("*.json"))

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from gpudoctor import data
-from gpudoctor.gpu_models import gpu_model
+from gpudoctor.rules.gpu_models import gpu_model
 
 MODELS = data.table("gpu_models")
 XIDS = data.table("xid")

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from gpudoctor.cuda_compat import (
+from gpudoctor.data import table
+from gpudoctor.rules.cuda_compat import (
     bad_nccl,
     code_for,
     nccl_of_wheel,
@@ -16,7 +17,6 @@ from gpudoctor.cuda_compat import (
     wheel_archs,
     wheel_for,
 )
-from gpudoctor.data import table
 
 DRIVERS, WHEELS = table("cuda_driver"), table("torch_wheels")
 

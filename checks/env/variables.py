@@ -19,10 +19,10 @@ from gpudoctor import (
     count_of,
     fail,
     ok,
-    variables,
     warn,
 )
-from gpudoctor.env_faults import SUMMARY, left_over, mended, remarks, short, spelling, stops
+from gpudoctor.rules import variables
+from gpudoctor.rules.env_faults import SUMMARY, left_over, mended, remarks, short, spelling, stops
 
 A_RANK = ("LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID")
 STARTERS = ("SLURM_", "OMPI_", "MPI_", "MV2_")  # whose ranks get no OMP_NUM_THREADS; torchrun's do

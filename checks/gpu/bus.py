@@ -14,8 +14,8 @@ from gpudoctor import (
     skip,
     warn,
 )
-from gpudoctor.gpu_models import gpu_model
-from gpudoctor.per_gpu import NO_GPU, Trouble, unread, which, worst
+from gpudoctor.rules.gpu_models import gpu_model
+from gpudoctor.rules.per_gpu import NO_GPU, Trouble, unread, which, worst
 
 NARROW = 4  # times narrower than it could be: x4 of x16; less is slow, this is broken
 BUSY = 50  # per cent; below, a GPU lowers its link's generation to save power

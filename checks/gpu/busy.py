@@ -14,11 +14,11 @@ from gpudoctor import (
     ok,
     size,
     skip,
-    stops,
 )
-from gpudoctor.gpu_models import gpu_model
-from gpudoctor.per_gpu import NO_GPU, Trouble, unread, worst
-from gpudoctor.selection import select
+from gpudoctor.rules import stops
+from gpudoctor.rules.gpu_models import gpu_model
+from gpudoctor.rules.per_gpu import NO_GPU, Trouble, unread, worst
+from gpudoctor.rules.selection import select
 
 HELD_BYTES = 2 << 30  # Primus's preflight; drivers and monitors hold less
 HELD_SHARE = 0.1

@@ -26,11 +26,11 @@ from gpudoctor import (
     ok,
     size,
     skip,
-    stops,
     warn,
 )
-from gpudoctor.per_gpu import NO_GPU, is_closed, which
-from gpudoctor.selection import Selection, hip_variable, promised, select, vendor_of
+from gpudoctor.rules import stops
+from gpudoctor.rules.per_gpu import NO_GPU, is_closed, which
+from gpudoctor.rules.selection import Selection, hip_variable, promised, select, vendor_of
 
 DUPLICATE = [
     r"Duplicate GPU detected",

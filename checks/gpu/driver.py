@@ -14,9 +14,9 @@ from gpudoctor import (
     check,
     ok,
     skip,
-    stops,
 )
-from gpudoctor.selection import of_vendor
+from gpudoctor.rules import stops
+from gpudoctor.rules.selection import of_vendor
 
 FLAVOUR = {True: ", open module", False: ", proprietary module", None: ""}
 

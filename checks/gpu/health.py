@@ -3,8 +3,8 @@
 import re
 
 from gpudoctor import Finding, Gpu, Gpus, Status, check, count_of, ok, skip, unknown
-from gpudoctor.gpu_models import gpu_model
-from gpudoctor.per_gpu import NO_GPU, Trouble, address, is_closed, reset, unread, which, worst
+from gpudoctor.rules.gpu_models import gpu_model
+from gpudoctor.rules.per_gpu import NO_GPU, Trouble, address, is_closed, reset, unread, which, worst
 
 SRAM_MOST = 4  # "more than 4 ... events within an address bank": GPU memory error management, RMA
 SILENT = "no answer"

@@ -1,8 +1,8 @@
 """What holds a GPU's clocks down: heat, power supply, a lowered limit."""
 
 from gpudoctor import Finding, Gpu, Gpus, Status, check, count_of, data, ok, skip
-from gpudoctor.gpu_models import gpu_model
-from gpudoctor.per_gpu import NO_GPU, Trouble, address, unread, worst
+from gpudoctor.rules.gpu_models import gpu_model
+from gpudoctor.rules.per_gpu import NO_GPU, Trouble, address, unread, worst
 
 MARGIN_C = 5  # to the temperature at which the hardware slows down; leptonai/gpud
 MEMORY_HOT_C = 105  # of GDDR6X and of AMD's HBM, at about which they throttle

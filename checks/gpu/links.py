@@ -1,9 +1,9 @@
 """The vendors' own links between GPUs: NVLink and its switches, XGMI."""
 
 from gpudoctor import CudaInit, Finding, Gpu, Gpus, Status, check, count_of, ok, skip
-from gpudoctor.gpu_models import gpu_model
-from gpudoctor.per_gpu import NO_GPU, Trouble, address, reset, unread, worst
-from gpudoctor.selection import of_vendor
+from gpudoctor.rules.gpu_models import gpu_model
+from gpudoctor.rules.per_gpu import NO_GPU, Trouble, address, reset, unread, worst
+from gpudoctor.rules.selection import of_vendor
 
 LINK_ERRORS = 1000  # since the driver was loaded; NVIDIA calls for a look when they grow
 PASSING = ("degraded bandwidth", "route recovery", "access timeout recovery", "limited capacity")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from gpudoctor import Finding, Fix, Gpus, KernelLog, check, count_of, data, fail, ok, skip, warn
-from gpudoctor.per_gpu import NO_GPU
+from gpudoctor.rules.per_gpu import NO_GPU
 
 BUS = r"(?P<bus>[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?)"
 XID = rf"(?i)NVRM: Xid \((?:PCI:)?{BUS}\): (?P<code>\d+)(?:, (?P<rest>.*))?"

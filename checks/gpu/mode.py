@@ -17,9 +17,9 @@ from gpudoctor import (
     skip,
     warn,
 )
-from gpudoctor.gpu_models import gpu_model
-from gpudoctor.per_gpu import NO_GPU, Trouble, address, reset, unread, which, worst
-from gpudoctor.selection import promised, select
+from gpudoctor.rules.gpu_models import gpu_model
+from gpudoctor.rules.per_gpu import NO_GPU, Trouble, address, reset, unread, which, worst
+from gpudoctor.rules.selection import promised, select
 
 MIG_OFF = "sudo nvidia-smi -i {} -mig 0  # then reset it, or reboot"
 ASSUMED = ("", "GPU device nodes")  # who told the number of ranks, where nobody did

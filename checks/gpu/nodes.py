@@ -12,9 +12,9 @@ from gpudoctor import (
     count_of,
     ok,
     skip,
-    stops,
 )
-from gpudoctor.selection import promised
+from gpudoctor.rules import stops
+from gpudoctor.rules.selection import promised
 
 # A machine with the first uses that one; the processor may have a GPU of the next.
 VENDORS = ("nvidia", "wsl", "amd")

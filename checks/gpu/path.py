@@ -22,10 +22,10 @@ from gpudoctor import (
     count_of,
     ok,
     skip,
-    stops,
     unknown,
 )
-from gpudoctor.selection import of_vendor, select
+from gpudoctor.rules import stops
+from gpudoctor.rules.selection import of_vendor, select
 
 LATER = [
     r"No CUDA GPUs are available",

@@ -17,10 +17,10 @@ from gpudoctor import (
     count_of,
     ok,
     skip,
-    stops,
     unknown,
 )
-from gpudoctor.selection import of_vendor, select
+from gpudoctor.rules import stops
+from gpudoctor.rules.selection import of_vendor, select
 
 # Not initialized, no device, unknown: what CUDA says whatever is missing below it.
 VAGUE = (3, 100, 999)

@@ -16,8 +16,8 @@ from gpudoctor import (
     skip,
     unknown,
 )
-from gpudoctor.gpu_speeds import behind, beside, expected, expected_copy, gpu_of, warn_share
-from gpudoctor.per_gpu import Trouble, which, worst
+from gpudoctor.rules.gpu_speeds import behind, beside, expected, expected_copy, gpu_of, warn_share
+from gpudoctor.rules.per_gpu import Trouble, which, worst
 
 BEHIND_WARN, BEHIND_FAIL = 0.1, 0.2  # below the median of the others: Azure's check_gpu_bw limits
 BEHIND_COPY = 0.2  # for copies, which also depend on the CPU and the slot next to the GPU

@@ -26,7 +26,7 @@ from gpudoctor import (
     size,
     warn,
 )
-from gpudoctor.env_faults import (
+from gpudoctor.rules.env_faults import (
     SUMMARY,
     Spelling,
     left_over,
@@ -36,8 +36,8 @@ from gpudoctor.env_faults import (
     spelling,
     stops,
 )
-from gpudoctor.nccl_ports import INDEX_BY_ITSELF, all_ports, fabric, number, told
-from gpudoctor.variables import is_of_nccl
+from gpudoctor.rules.nccl_ports import INDEX_BY_ITSELF, all_ports, fabric, number, told
+from gpudoctor.rules.variables import is_of_nccl
 
 BUFFER = 4 * MIB  # NCCL user guide; each channel has one for every peer, cut into 8 pieces
 BUFFER_LEAST, BUFFER_MOST = MIB // 4, 64 * MIB

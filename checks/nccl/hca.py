@@ -18,8 +18,8 @@ from gpudoctor import (
     skip,
     warn,
 )
-from gpudoctor.nccl_names import NameList, name_list
-from gpudoctor.nccl_ports import Port, all_ports, fabric, idle, named, told
+from gpudoctor.rules.nccl_names import NameList, name_list
+from gpudoctor.rules.nccl_ports import Port, all_ports, fabric, idle, named, told
 
 HCA = "NCCL_IB_HCA"
 

@@ -22,13 +22,13 @@ from gpudoctor import (
     skip,
     warn,
 )
-from gpudoctor.cuda_compat import nccl_of_wheel, version_of
-from gpudoctor.interface_choice import Choice, Pick
-from gpudoctor.interface_choice.nccl import bootstrap, sockets
-from gpudoctor.interface_choice.rccl import nccl_level
-from gpudoctor.interface_choice.reach import best, doubt, interface_of, way
-from gpudoctor.nccl_names import name_list
-from gpudoctor.nccl_ports import carries
+from gpudoctor.rules.cuda_compat import nccl_of_wheel, version_of
+from gpudoctor.rules.interface_choice import Choice, Pick
+from gpudoctor.rules.interface_choice.nccl import bootstrap, sockets
+from gpudoctor.rules.interface_choice.rccl import nccl_level
+from gpudoctor.rules.interface_choice.reach import best, doubt, interface_of, way
+from gpudoctor.rules.nccl_names import name_list
+from gpudoctor.rules.nccl_ports import carries
 
 NAME = "NCCL_SOCKET_IFNAME"
 

@@ -21,9 +21,9 @@ from gpudoctor import (
     skip,
     warn,
 )
-from gpudoctor.addresses import EVERYWHERE, is_loopback, subnet
-from gpudoctor.firewalls import Connection, opening, verdicts
-from gpudoctor.leading import address_of, leading
+from gpudoctor.rules.addresses import EVERYWHERE, is_loopback, subnet
+from gpudoctor.rules.firewalls import Connection, opening, verdicts
+from gpudoctor.rules.leading import address_of, leading
 
 PORTS = (32768, 60999)  # the kernel's net.ipv4.ip_local_port_range, if it does not tell
 FEW = 0.01  # of the ports: as many as other services close

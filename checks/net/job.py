@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from gpudoctor import EnvSet, Finding, Fix, Job, check, fail, job_variables, ok
+from gpudoctor import EnvSet, Finding, Fix, Job, check, fail, ok
+from gpudoctor.rules import job_variables
 
 BY_HAND = {  # what a task's own launcher knows better than a script
     "slurm": "export RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_NTASKS LOCAL_RANK=$SLURM_LOCALID",

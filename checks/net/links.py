@@ -18,8 +18,8 @@ from gpudoctor import (
     skip,
     warn,
 )
-from gpudoctor.leading import address_of, device_of, leading
-from gpudoctor.nccl_ports import carries
+from gpudoctor.rules.leading import address_of, device_of, leading
+from gpudoctor.rules.nccl_ports import carries
 
 FAST = 10_000  # Mb/s; below, gradients of 1 GB take a second and more at each step
 USELESS = 1_000  # Mb/s; below, 14 GB of them exceed NCCL's 10 minutes of patience

@@ -16,7 +16,7 @@ from gpudoctor import (
     skip,
     warn,
 )
-from gpudoctor.addresses import is_loopback, outward
+from gpudoctor.rules.addresses import is_loopback, outward
 
 SLOW_SECONDS = 1.0  # gloo, torchrun and Python's libraries ask many times while they start
 

@@ -20,7 +20,7 @@ from gpudoctor import (
     skip,
     warn,
 )
-from gpudoctor.addresses import is_loopback, outward, subnet, within
+from gpudoctor.rules.addresses import is_loopback, outward, subnet, within
 
 AT_ONCE = (
     1.0  # seconds; that nobody answers ARP the kernel says after 3, a firewall says it at once

@@ -24,8 +24,8 @@ from gpudoctor import (
     skip,
     warn,
 )
-from gpudoctor.gpu_models import gpu_model
-from gpudoctor.nccl_ports import SOFTWARE, Port, fabric, idle, told
+from gpudoctor.rules.gpu_models import gpu_model
+from gpudoctor.rules.nccl_ports import SOFTWARE, Port, fabric, idle, told
 
 # The part of libibverbs for each driver: providers/ of rdma-core.
 PROVIDERS = {

@@ -23,7 +23,7 @@ from gpudoctor import (
     skip,
     warn,
 )
-from gpudoctor.nccl_ports import (
+from gpudoctor.rules.nccl_ports import (
     INDEX_BY_ITSELF,
     Port,
     gid_by_nccl,

@@ -17,7 +17,7 @@ from gpudoctor import (
     skip,
     warn,
 )
-from gpudoctor.nccl_ports import Port, asked, fabric, idle, told
+from gpudoctor.rules.nccl_ports import Port, asked, fabric, idle, told
 
 # Gb/s of one PCIe lane, with its coding; PCI-SIG: 2.5 and 5 GT/s 8b/10b, then 128b/130b.
 LANE_GBPS = {1: 2.0, 2: 4.0, 3: 7.88, 4: 15.75, 5: 31.5, 6: 60.5}

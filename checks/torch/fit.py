@@ -22,7 +22,7 @@ from gpudoctor import (
     skip,
     warn,
 )
-from gpudoctor.cuda_compat import (
+from gpudoctor.rules.cuda_compat import (
     Wheel,
     code_for,
     newest_cuda,
@@ -31,7 +31,7 @@ from gpudoctor.cuda_compat import (
     wheel_archs,
     wheel_for,
 )
-from gpudoctor.per_gpu import NO_GPU
+from gpudoctor.rules.per_gpu import NO_GPU
 
 MAKER = {"nvidia": "NVIDIA", "amd": "AMD"}
 

@@ -16,7 +16,7 @@ from gpudoctor import (
     skip,
     warn,
 )
-from gpudoctor.cuda_compat import bad_nccl, nccl_of_wheel, version_of
+from gpudoctor.rules.cuda_compat import bad_nccl, nccl_of_wheel, version_of
 
 
 @check(

@@ -22,8 +22,8 @@ from gpudoctor import (
     skip,
     unknown,
 )
-from gpudoctor.cuda_compat import Wheel
-from gpudoctor.per_gpu import NO_GPU
+from gpudoctor.rules.cuda_compat import Wheel
+from gpudoctor.rules.per_gpu import NO_GPU
 
 NO_KERNEL = r"no kernel image is available|invalid device function|NoBinaryForGpu"
 BUSY = r"out of memory|devices are busy or unavailable"

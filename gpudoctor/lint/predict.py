@@ -4,7 +4,6 @@ import re
 
 from msgspec.structs import replace
 
-from gpudoctor import job_variables
 from gpudoctor.facts.cgroup import Cgroup
 from gpudoctor.facts.container import Container
 from gpudoctor.facts.devices import Devices
@@ -15,9 +14,10 @@ from gpudoctor.facts.limits import Limit, Limits
 from gpudoctor.facts.shm import Shm
 from gpudoctor.facts.workload import Workload
 from gpudoctor.redact import CUT, cut_secrets, may_tell, value_of
+from gpudoctor.rules import job_variables
+from gpudoctor.rules.variables import is_of_a_library
 from gpudoctor.snapshot import Absent, Fact, Snapshot, name_of
 from gpudoctor.units import MIB
-from gpudoctor.variables import is_of_a_library
 
 PREDICTED = (Launch, Workload, Shm, Limits, Cgroup, Container, Devices, Environment, Job)
 # The image or the caller may add to these, so nothing being wrong in them proves nothing.

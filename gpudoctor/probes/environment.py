@@ -8,8 +8,8 @@ from gpudoctor.facts.environment import Environment, LibraryDir
 from gpudoctor.probes import Machine, probe
 from gpudoctor.probes.in_time import in_time
 from gpudoctor.redact import may_tell, value_of
+from gpudoctor.rules.variables import is_of_a_library
 from gpudoctor.snapshot import Absent
-from gpudoctor.variables import is_of_a_library
 
 MOST_NAMES = 200
 MOST_DIRS = 100

@@ -1,8 +1,8 @@
 """Read the job's place in the world off its launcher's variables and the options."""
 
-from gpudoctor import job_variables
 from gpudoctor.facts.job import Job
 from gpudoctor.probes import Machine, probe
+from gpudoctor.rules import job_variables
 from gpudoctor.snapshot import Absent
 
 

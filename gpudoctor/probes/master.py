@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from gpudoctor import job_variables
 from gpudoctor.facts.master import Attempt, Master
 from gpudoctor.probes import Machine, probe
 from gpudoctor.probes.names import SECONDS as RESOLVE_SECONDS
 from gpudoctor.probes.names import Resolved, question, resolve
 from gpudoctor.probes.way import is_ip, way_to
 from gpudoctor.probes.workload import names_this_machine, one_node
+from gpudoctor.rules import job_variables
 from gpudoctor.snapshot import Absent
 
 CONNECT_SECONDS = 2.0

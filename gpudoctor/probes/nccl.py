@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from gpudoctor.data import table
 from gpudoctor.facts.nccl import NcclAnswer, NcclFile, NcclSettings
-from gpudoctor.interface_choice.nccl import host_of
 from gpudoctor.probes import Machine, error_words, linker, probe, signs
 from gpudoctor.probes.job_python import job_python, site_packages
 from gpudoctor.probes.names import question
@@ -16,6 +15,7 @@ from gpudoctor.probes.user import entry
 from gpudoctor.probes.way import is_ip
 from gpudoctor.probes.workload import one_node
 from gpudoctor.redact import may_tell, value_of
+from gpudoctor.rules.interface_choice.nccl import host_of
 from gpudoctor.snapshot import Absent
 
 FAMILIES = ("NCCL_", "RCCL_", "TORCH_NCCL_", "GLOO_", "TP_SOCKET_")  # whose origin is told

@@ -1,10 +1,10 @@
 """Read the job's shape off its launcher's variables and the GPUs that are there."""
 
-from gpudoctor import job_variables
 from gpudoctor.facts.job import Job
 from gpudoctor.facts.workload import Workload
 from gpudoctor.probes import Machine, probe
 from gpudoctor.probes.devices import devices
+from gpudoctor.rules import job_variables
 
 _VISIBLE = (
     "CUDA_VISIBLE_DEVICES",  # the only one that NVIDIA knows

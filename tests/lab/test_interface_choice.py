@@ -16,10 +16,10 @@ import msgspec
 import pytest
 
 from gpudoctor import Names, NcclAnswer, Network, Status
-from gpudoctor.interface_choice import gloo, nccl
 from gpudoctor.probes import linker
 from gpudoctor.probes import nccl as nccl_probe
 from gpudoctor.report import Report
+from gpudoctor.rules.interface_choice import gloo, nccl
 
 from .net import Host
 

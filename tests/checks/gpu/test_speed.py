@@ -18,9 +18,9 @@ from gpudoctor import (
     Status,
     data,
 )
-from gpudoctor.gpu_speeds import expected, expected_copy
 from gpudoctor.judge import judge_one
 from gpudoctor.registry import get
+from gpudoctor.rules.gpu_speeds import expected, expected_copy
 from tests.gpu_machines import DESKTOP, HEALTHY, HGX, INSTINCT, NONE, but, machine
 
 CHECKS = ["gpu-copy", "gpu-memory-speed", "gpu-matmul"]

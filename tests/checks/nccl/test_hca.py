@@ -4,8 +4,8 @@ import pytest
 from msgspec.structs import replace
 
 from gpudoctor import Environment, EnvSet, NcclFile, NcclSettings, Status
-from gpudoctor.nccl_names import name_list
 from gpudoctor.registry import get
+from gpudoctor.rules.nccl_names import name_list
 from tests.rdma_machines import (
     DGX,
     EFA,

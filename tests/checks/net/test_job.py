@@ -2,8 +2,9 @@
 
 import pytest
 
-from gpudoctor import EnvSet, Status, job_variables
+from gpudoctor import EnvSet, Status
 from gpudoctor.registry import get
+from gpudoctor.rules import job_variables
 
 FAIL, PASS = Status.FAIL, Status.PASS
 BY_HAND = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}

@@ -2,19 +2,10 @@
 
 import pytest
 
-from gpudoctor import (
-    Attempt,
-    Container,
-    EnvSet,
-    Master,
-    Network,
-    NetworkSettings,
-    Status,
-    Workload,
-    job_variables,
-)
+from gpudoctor import Attempt, Container, EnvSet, Master, Network, NetworkSettings, Status, Workload
 from gpudoctor.facts.network import Address, Interface, Route
 from gpudoctor.registry import get
+from gpudoctor.rules import job_variables
 
 FAIL, WARN, PASS, SKIP = Status.FAIL, Status.WARN, Status.PASS, Status.SKIP
 ONE, TWO = Workload(), Workload().told({"nodes": 2}, "--nnodes")

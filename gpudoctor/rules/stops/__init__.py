@@ -5,11 +5,11 @@ their words and fixes from here.
 """
 
 from gpudoctor.facts.gpus import NVML_NO_LIBRARY
-from gpudoctor.stops.driver import foreign_driver, mismatch, not_loaded, wrong_flavour
-from gpudoctor.stops.ladder import Seen, climb
-from gpudoctor.stops.nodes import Nodes, closed, left_out, nodes_of, without_node
-from gpudoctor.stops.runtime import cuda_fails, hidden, hip_fails, without_nvml
-from gpudoctor.stops.stop import Stop, ask_kernel, is_inside
+from gpudoctor.rules.stops.driver import foreign_driver, mismatch, not_loaded, wrong_flavour
+from gpudoctor.rules.stops.ladder import Seen, climb
+from gpudoctor.rules.stops.nodes import Nodes, closed, left_out, nodes_of, without_node
+from gpudoctor.rules.stops.runtime import cuda_fails, hidden, hip_fails, without_nvml
+from gpudoctor.rules.stops.stop import Stop, ask_kernel, is_inside
 
 NOT_MEANT = "no GPU is expected here"
 

@@ -3,8 +3,8 @@
 import pytest
 
 from gpudoctor import Network
-from gpudoctor.addresses import is_loopback, outward, subnet, within
 from gpudoctor.facts.network import Address, Interface, Route
+from gpudoctor.rules.addresses import is_loopback, outward, subnet, within
 
 
 def interface(index, name, kind, ip, *, running=True, scope="global"):

@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from gpudoctor.addresses import EVERYWHERE, outward
 from gpudoctor.facts.master import Master
 from gpudoctor.facts.network import Interface, Kind, Network
-from gpudoctor.interface_choice import Pick, torch_store
+from gpudoctor.rules.addresses import EVERYWHERE, outward
+from gpudoctor.rules.interface_choice import Pick, torch_store
 
 OUTSIDE: tuple[Kind, ...] = ("physical", "wireless", "bond", "vlan", "infiniband")
 WORDS: dict[Kind, str] = {

@@ -5,9 +5,9 @@ from gpudoctor.facts.gpu_path import CudaInit, GpuLibraries, HipInit, KernelDriv
 from gpudoctor.facts.gpus import NVML_NO_LIBRARY, Nvml
 from gpudoctor.finding import Fix, Owner
 from gpudoctor.launch.settings import EnvSet, EnvUnset, GpuDevices
-from gpudoctor.selection import Selection, of_vendor
-from gpudoctor.stops.nodes import Nodes
-from gpudoctor.stops.stop import Stop, ask_kernel, install_libraries, is_inside
+from gpudoctor.rules.selection import Selection, of_vendor
+from gpudoctor.rules.stops.nodes import Nodes
+from gpudoctor.rules.stops.stop import Stop, ask_kernel, install_libraries, is_inside
 
 UVM = "/dev/nvidia-uvm"
 

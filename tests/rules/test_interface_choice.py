@@ -4,7 +4,7 @@ import pytest
 
 from gpudoctor import Address, Attempt, Interface, Master, Names, NcclFile, NcclSettings, Network
 from gpudoctor import Route as KernelRoute
-from gpudoctor.interface_choice import Pick, gloo, nccl, rccl, reach, torch_store
+from gpudoctor.rules.interface_choice import Pick, gloo, nccl, rccl, reach, torch_store
 
 
 def nic(name, *addresses, kind="physical", up=True, running=True, **more) -> Interface:

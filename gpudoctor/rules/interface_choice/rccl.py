@@ -1,7 +1,7 @@
 """RCCL: NCCL's rules, of the release that it was made from."""
 
 from gpudoctor.data import table
-from gpudoctor.interface_choice.nccl import Version
+from gpudoctor.rules.interface_choice.nccl import Version
 
 
 def nccl_level(rocm: Version) -> Version | None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gpudoctor import job_variables
 from gpudoctor.redact import may_tell
+from gpudoctor.rules import job_variables
 
 TORCHRUN = {  # rank 9 of torchrun --nnodes=2 --nproc-per-node=8
     "RANK": "9",

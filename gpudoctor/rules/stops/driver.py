@@ -7,8 +7,8 @@ from gpudoctor.facts.container import Container
 from gpudoctor.facts.gpu_path import CudaInit, GpuLibraries, KernelDriver, PciBus
 from gpudoctor.facts.gpus import Nvml
 from gpudoctor.finding import Fix
-from gpudoctor.selection import of_vendor
-from gpudoctor.stops.stop import Stop, is_inside
+from gpudoctor.rules.selection import of_vendor
+from gpudoctor.rules.stops.stop import Stop, is_inside
 
 MISMATCH = 18  # NVML_ERROR_LIB_RM_VERSION_MISMATCH
 # NVIDIA driver 580 README, "Open Linux Kernel Modules": Blackwell and later need them. Its list

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpudoctor import variables
+from gpudoctor.rules import variables
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from gpudoctor.facts.firewall import Chain, Firewall, Rule
-from gpudoctor.firewalls import Connection, opening, verdict, verdicts
 from gpudoctor.probes import iptables, nftables
+from gpudoctor.rules.firewalls import Connection, opening, verdict, verdicts
 
-RECORDED = Path(__file__).parent / "probes/recorded/firewall"
+RECORDED = Path(__file__).parent.parent / "probes/recorded/firewall"
 SUBNET = "10.77.0.0/24"
 
 

@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from gpudoctor.data import table
 from gpudoctor.facts.network import Address, Interface, Network
-from gpudoctor.interface_choice import Choice, Pick, listed, name_of
-from gpudoctor.nccl_names import NameList, name_list
+from gpudoctor.rules.interface_choice import Choice, Pick, listed, name_of
+from gpudoctor.rules.nccl_names import NameList, name_list
 
 Version = tuple[int, ...]
 

@@ -10,7 +10,7 @@ from gpudoctor.facts.gpus import Gpu
 from gpudoctor.facts.user import User
 from gpudoctor.finding import Fix, Owner
 from gpudoctor.launch.settings import GpuDevices, Group, Setting
-from gpudoctor.stops.stop import Stop, is_inside
+from gpudoctor.rules.stops.stop import Stop, is_inside
 
 NOBODY = 65534  # the group that a user namespace shows for one that it does not map
 DRI = "/dev/dri"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpudoctor.nccl_ports import fabric, gid_by_nccl, number, refused
+from gpudoctor.rules.nccl_ports import fabric, gid_by_nccl, number, refused
 from tests.rdma_machines import DGX, EFA, INFINIBAND, LAN, ROCE, SOFT_ROCE, VM, gids, machine, roce
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
-from gpudoctor import variables
 from gpudoctor.facts.workload import Workload
 from gpudoctor.launch.settings import EnvSet, EnvUnset, Setting
+from gpudoctor.rules import variables
 
 SUMMARY = 79  # characters
 

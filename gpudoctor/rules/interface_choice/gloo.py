@@ -6,7 +6,7 @@ interface is switched on plays no part: Linux lets one listen on every address t
 
 from gpudoctor.facts.names import Names
 from gpudoctor.facts.network import Interface, Network
-from gpudoctor.interface_choice import Choice, Pick, listed, name_of
+from gpudoctor.rules.interface_choice import Choice, Pick, listed, name_of
 
 FALLBACK = "127.0.0.1"
 NO_ADDRESS = "Unable to find address for: "

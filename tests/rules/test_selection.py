@@ -1,8 +1,8 @@
-"""gpudoctor/selection.py: what variables leave of the GPUs."""
+"""gpudoctor/rules/selection.py: what variables leave of the GPUs."""
 
 import pytest
 
-from gpudoctor.selection import select
+from gpudoctor.rules.selection import select
 from tests.gpu_machines import HGX, INSTINCT, SLICED
 from tests.gpu_way import HEALTHY, full
 

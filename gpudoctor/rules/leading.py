@@ -1,9 +1,9 @@
 """The interface that the job's nodes see of each other."""
 
-from gpudoctor.addresses import EVERYWHERE, outward
 from gpudoctor.facts.master import Master
 from gpudoctor.facts.network import Address, Interface, Network
-from gpudoctor.interface_choice.reach import way
+from gpudoctor.rules.addresses import EVERYWHERE, outward
+from gpudoctor.rules.interface_choice.reach import way
 
 _CARRIED = ("vlan", "macvlan", "bridge")  # a device below sends their frames
 _DEVICES = ("physical", "wireless", "infiniband", "bond")

@@ -7,7 +7,7 @@ resolver's order, IPv6 and IPv4 alike, and the server listens on all interfaces.
 from collections.abc import Sequence
 
 from gpudoctor.facts.master import Attempt
-from gpudoctor.interface_choice import Choice, Pick
+from gpudoctor.rules.interface_choice import Choice, Pick
 
 TRIED_AGAIN = ("ECONNREFUSED", "ECONNRESET")  # nobody listens yet: until the timeout, 300 s
 NO_ANSWER = "ETIMEDOUT"  # the kernel gives up after two minutes, then the next one is tried

@@ -9,7 +9,7 @@ from gpudoctor.facts.gpus import Gpus
 from gpudoctor.facts.nccl import NcclSettings
 from gpudoctor.facts.rdma import Gid, Rdma, RdmaDevice, RdmaPort
 from gpudoctor.facts.workload import Workload
-from gpudoctor.nccl_names import name_list
+from gpudoctor.rules.nccl_names import name_list
 from gpudoctor.units import count_of
 
 SOFTWARE = ("rdma_rxe", "siw")

@@ -17,12 +17,12 @@ from gpudoctor.facts.gpus import NVML_NO_LIBRARY, Gpu, Gpus, Nvml
 from gpudoctor.facts.user import User
 from gpudoctor.finding import Fix, Rung, Status
 from gpudoctor.launch.settings import EnvSet, GpuDevices, Setting
-from gpudoctor.selection import of_vendor, select, vendor_of
+from gpudoctor.rules.selection import of_vendor, select, vendor_of
+from gpudoctor.rules.stops.driver import mismatch, not_loaded, wrong_flavour
+from gpudoctor.rules.stops.nodes import Nodes, closed, nodes_of
+from gpudoctor.rules.stops.runtime import cuda_fails, hidden, hip_fails
+from gpudoctor.rules.stops.stop import Stop, ask_kernel, install_libraries, is_inside
 from gpudoctor.snapshot import Absent
-from gpudoctor.stops.driver import mismatch, not_loaded, wrong_flavour
-from gpudoctor.stops.nodes import Nodes, closed, nodes_of
-from gpudoctor.stops.runtime import cuda_fails, hidden, hip_fails
-from gpudoctor.stops.stop import Stop, ask_kernel, install_libraries, is_inside
 from gpudoctor.units import count_of
 
 NAMES = {"nvidia": "NVIDIA", "amd": "AMD"}
