@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,13 @@ LANES = ("unit", "lab", "gpu", "browser", "bench", "pythons")  # in the order in
 TORCH = "torch==2.13.0+cpu"
 
 Require = Callable[[object, str], None]
+
+
+def pytest_configure() -> None:
+    """What we start may die of signals, also where nohup or a shell's & has us ignore them."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
