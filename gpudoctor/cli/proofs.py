@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -119,15 +120,18 @@ def codes(case: Case) -> str:
 def signals(case: Case) -> str:
     """A signal reaches the command, which has the process id."""
     words = [case.program, "exec", "--policy", "report", "--", "sh", "-c", WAITS]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
         assert process.stdout is not None
         try:
             if process.stdout.readline() != b"ready\n":
                 return "the command did not start"
             process.terminate()
             code = process.wait(SECONDS)
-        finally:
-            process.kill()
+        finally:  # also the command of a program that starts it and does not become it
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     return "" if code == 7 else f"it ended with {code}"
 
 
