@@ -37,7 +37,7 @@ def measured(
 ) -> GpuSpeed | Absent:
     """All GPUs that torch of this Python uses, in so many seconds for all and for each."""
     end = time.monotonic() + seconds
-    load, cpus = os.getloadavg()[0], os.cpu_count()
+    load = (machine.text("/proc/loadavg") or "").partition(" ")[0]
     counted = parse_count(_script(machine, python, "count", machine.env, START, end))
     if isinstance(counted, Absent):
         return Absent(f"{python}: {counted.absent}", counted.broken)
@@ -53,8 +53,8 @@ def measured(
     left = f"no time was left for {count - len(devices)} of {count} GPUs"
     return GpuSpeed(
         devices=tuple(devices),
-        load_average=round(load, 2),
-        cpus=cpus,
+        load_average=float(load) if load else None,
+        cpus=os.cpu_count(),
         unfinished=left if len(devices) < count else "",
     )
 

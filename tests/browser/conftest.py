@@ -176,7 +176,7 @@ class Tab:
         self.browser.call("Target.disposeBrowserContext", browserContextId=self.context)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(require, tmp_path_factory) -> Iterator[Browser]:
     path = (
         shutil.which("chromium")

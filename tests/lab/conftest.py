@@ -1,12 +1,17 @@
 """The lab: real containers, mount namespaces and cgroups. Nothing of it outlives the tests."""
 
 import contextlib
+import io
 import os
+import re
 import resource
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
+import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +28,7 @@ Examine = Callable[..., Report]
 
 HERE = Path(__file__).parent
 DRIVER = "580.95.05"  # whose libraries ours are
+BASE = "gpudoctor-lab/base"  # the image of docker in the lab
 INSIDE = "/opt/gpudoctor"  # where containers find the installed wheel
 
 
@@ -82,6 +88,89 @@ def podman(public, installed, require) -> Iterator[Run]:
 def _at_most(number: int, wanted: int) -> int:
     hard = resource.getrlimit(number)[1]
     return wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+
+
+def python_of(environment: Path) -> Path:
+    """Where the Python is that a virtual environment was made with."""
+    text = (environment / "pyvenv.cfg").read_text()
+    return Path(re.findall(r"^home = (.*)$", text, re.MULTILINE)[0]).resolve().parent
+
+
+def read_only(*paths: Path) -> list[str]:
+    """Flags that mount directories of this machine where they are here."""
+    return [f"--volume={path}:{path}:ro" for path in dict.fromkeys(paths)]
+
+
+@pytest.fixture(scope="module")
+def dockerd(public, require) -> Iterator[list[str]]:
+    """The words of docker's client for a daemon of our own, in a network of its own."""
+    require(os.geteuid() == 0, "a docker daemon needs root")
+    for name in ("dockerd", "docker", "nsenter", "ip"):
+        require(shutil.which(name), f"{name} is not installed")
+    name = f"gpudoctor-{uuid.uuid4().hex[:8]}"
+    folder = public / name
+    folder.mkdir()
+    socket = f"unix://{folder}/socket"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    log = open(folder / "log", "w+")  # noqa: SIM115
+    # Not `ip netns exec`: that mounts /sys anew, without cgroups.
+    words = ["nsenter", f"--net=/var/run/netns/{name}", "dockerd", f"--host={socket}"]
+    words += [f"--data-root={folder}/data", f"--exec-root={folder}/run"]
+    words += [f"--pidfile={folder}/pid", "--iptables=false", "--bridge=none"]
+    words += [f"--cgroup-parent=/{public.name}-docker"]
+    daemon = subprocess.Popen(words, stdout=log, stderr=log)
+    client = ["docker", f"--host={socket}"]
+    try:
+        until = time.monotonic() + 60
+        while subprocess.run([*client, "version"], capture_output=True).returncode:
+            if daemon.poll() is not None or time.monotonic() > until:
+                log.seek(0)
+                require(False, f"dockerd does not run here: {log.read()[-1000:]}")
+            time.sleep(0.05)
+        yield client
+    finally:
+        daemon.terminate()
+        daemon.wait(60)
+        log.close()
+        subprocess.run(["ip", "netns", "delete", name], check=True)
+        for left in Path("/sys/fs/cgroup").rglob(f"{public.name}-docker"):
+            with contextlib.suppress(OSError):
+                left.rmdir()
+
+
+@pytest.fixture(scope="module")
+def docker(dockerd, installed, require) -> Run:
+    """As `podman`, but with docker; the image has nothing but the ways into /usr."""
+    require(Path("/bin").is_symlink(), "/bin is not in /usr here")
+    image = io.BytesIO()
+    with tarfile.open(fileobj=image, mode="w") as tar:
+        for link in filter(Path.is_symlink, map(Path, ("/bin", "/sbin", "/lib", "/lib64"))):
+            tar.add(link)
+        for path in ("/etc/ld.so.cache", "/etc/alternatives"):
+            tar.add(path)
+        passwd = b"root:x:0:0:root:/root:/bin/sh\n"
+        file = tarfile.TarInfo("etc/passwd")
+        file.size = len(passwd)
+        tar.addfile(file, io.BytesIO(passwd))
+        for name, mode in {"tmp": 0o1777, "usr": 0o755, "root": 0o700}.items():
+            folder = tarfile.TarInfo(name)
+            folder.type, folder.mode = tarfile.DIRTYPE, mode
+            tar.addfile(folder)
+    words = [*dockerd, "import", "-", BASE]
+    subprocess.run(words, input=image.getvalue(), capture_output=True, check=True, timeout=120)
+    base = [*dockerd, "run", "--rm", "--network=none", *read_only(Path("/usr"))]
+    base += [*read_only(python_of(installed)), f"--volume={installed}:{INSIDE}:ro"]
+
+    def run(flags, command, *, image=BASE, **options):
+        options = {"capture_output": True, "text": True, "timeout": 120, **options}
+        return subprocess.run([*base, *flags, image, *command], **options)
+
+    def tell(*words, **options):
+        options = {"capture_output": True, "text": True, "timeout": 120, **options}
+        return subprocess.run([*dockerd, *words], **options)
+
+    run.tell = tell  # type: ignore[attr-defined]
+    return run
 
 
 @pytest.fixture(scope="session")

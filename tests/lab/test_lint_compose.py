@@ -14,8 +14,7 @@ from gpudoctor.lint.predict import predict
 from gpudoctor.lint.source import Source, edited
 from gpudoctor.snapshot import Absent
 
-from .conftest import INSIDE
-from .test_exec_containers import BASE, docker, dockerd, python_of  # noqa: F401  (fixtures)
+from .conftest import BASE, INSIDE, python_of
 
 MIB = 1 << 20
 FACTS = {
@@ -37,7 +36,7 @@ SERVICES = {
 
 
 @pytest.fixture(scope="module")
-def compose(dockerd, docker, installed, public, require):  # noqa: F811
+def compose(dockerd, docker, installed, public, require):
     """The text of a file with one service, and what is found in it when it runs."""
     require(shutil.which("docker-compose"), "docker-compose is not installed")
     folder = public / "compose"
