@@ -1,17 +1,18 @@
 """The network interface that gloo picks: torch's way between CPUs, and NCCL's companion."""
 
 from gpudoctor import (
+    Container,
     Devices,
     Environment,
     EnvSet,
     EnvUnset,
     Finding,
     Fix,
-    HostNetwork,
     Master,
     Names,
     NcclSettings,
     Network,
+    Owner,
     Workload,
     check,
     fail,
@@ -21,6 +22,7 @@ from gpudoctor import (
 )
 from gpudoctor.rules.interface_choice.gloo import choose
 from gpudoctor.rules.interface_choice.reach import best, doubt, way
+from gpudoctor.rules.leading import lead_out
 
 NAME = "GLOO_SOCKET_IFNAME"
 
@@ -42,6 +44,7 @@ def gloo_interface(
     nccl_settings: NcclSettings | None,
     master: Master | None,
     devices: Devices | None,
+    container: Container | None,
 ) -> Finding:
     """Other nodes reach the interface that gloo picks.
 
@@ -60,19 +63,25 @@ def gloo_interface(
         return skip(choice.unknown)
     leads, how = way(network, master)
     where = nccl_settings.origins.get(NAME, "") if nccl_settings else ""
-    evidence = [choice.why, how, f"{NAME} is set by {where}" if where else ""]
+    evidence = [choice.error, choice.why, how, f"{NAME} is set by {where}" if where else ""]
     evidence = [line for line in evidence if line]
     only_gloo = devices is not None and not devices.gpus
-    wanted = best(network, leads)
-    fix = Fix(EnvSet(NAME, wanted) if wanted else EnvUnset(NAME) if told else HostNetwork())
+    fix = _fix(best(network, leads), told, container)
+    owner: Owner = "launch" if fix.settings else "node"
     if choice.error:
         summary = f"{NAME}={told}: gloo ends with an error" if told else "gloo finds no address"
         answer = fail if spans or only_gloo else warn
-        return answer(summary[:79], fix, evidence=[choice.error, *evidence], basis="vendor")
+        return answer(summary[:79], fix, evidence=evidence, basis="vendor", owner=owner)
     for pick in choice.picked if spans else ():
         if wrong := doubt(network, pick, leads):
             summary = f"gloo picks {pick}: {wrong.words}"
             # With GPUs most jobs never make a group of gloo's; nobody says so by accident.
             answer = fail if wrong.certain and (told or only_gloo) else warn
-            return answer(summary, fix, evidence=evidence, basis="vendor")
+            return answer(summary, fix, evidence=evidence, basis="vendor", owner=owner)
     return ok(", ".join(map(str, choice.picked))[:79], evidence)
+
+
+def _fix(wanted: str, told: str, container: Container | None) -> Fix:
+    if wanted:
+        return Fix(EnvSet(NAME, wanted))
+    return Fix(EnvUnset(NAME)) if told else lead_out(container)

@@ -317,6 +317,20 @@ def test_collect_brings_every_fact_and_its_report_can_be_judged_again():
     assert json.loads(again.stdout)["nodes"][0]["facts"].keys() == facts["nodes"][0]["facts"].keys()
 
 
+def test_facts_of_one_node_of_a_job_can_be_collected(tmp_path):
+    place = ["--nproc-per-node", "8", "--nnodes", "2", "--node-rank", "0"]
+    master = ["--master-addr", "localhost", "--checkpoint-dir", str(tmp_path)]
+
+    done = run("collect", *place, *master)
+
+    found = json.loads(done.stdout)["nodes"][0]["facts"]
+    assert (found["workload"]["nodes"], found["workload"]["local_ranks"]) == (2, 8)
+    assert found["job"]["told_by"]["node_rank"] == "--node-rank"
+    assert found["master"]["here"]
+    assert found["names"]["hostname"]
+    assert str(tmp_path) in {place["path"] for place in found["storage"]["places"]}
+
+
 @pytest.mark.parametrize(
     "junk", [b"x" * 10_000_000, b"[" * 1_000_000, b"\x00\x01\xff", b'{"schema": 1}', b""]
 )

@@ -1,18 +1,19 @@
 """The network interface that NCCL or RCCL picks for itself."""
 
 from gpudoctor import (
+    Container,
     Devices,
     Environment,
     EnvSet,
     EnvUnset,
     Finding,
     Fix,
-    HostNetwork,
     JobPython,
     Master,
     NcclAnswer,
     NcclSettings,
     Network,
+    Owner,
     Rdma,
     TorchBuild,
     Workload,
@@ -27,6 +28,7 @@ from gpudoctor.rules.interface_choice import Choice, Pick
 from gpudoctor.rules.interface_choice.nccl import bootstrap, sockets
 from gpudoctor.rules.interface_choice.rccl import nccl_level
 from gpudoctor.rules.interface_choice.reach import best, doubt, interface_of, way
+from gpudoctor.rules.leading import lead_out
 from gpudoctor.rules.nccl_names import name_list
 from gpudoctor.rules.nccl_ports import carries
 
@@ -55,6 +57,7 @@ def nccl_interface(
     master: Master | None,
     devices: Devices | None,
     rdma: Rdma | None,
+    container: Container | None,
 ) -> Finding:
     """Other nodes reach the interface that NCCL picks.
 
@@ -73,33 +76,38 @@ def nccl_interface(
     expected = bootstrap(network, told, version)
     choice = _answered(nccl_answer, expected)
     leads, how = way(network, master)
-    because = f"{library}: {choice.why}" if choice.why else library
-    others = (how, _disagreement(nccl_answer, expected), _origin(nccl_settings))
-    evidence = [because, *filter(None, others)]
+    because = f"{library}: {choice.why}" if choice.why else library if version else ""
+    differs, by = _disagreement(nccl_answer, expected), _origin(nccl_settings)
+    evidence = [line for line in (choice.error, because, how, differs, by) if line]
+    fix = _fix(network, leads, told, container)
     if choice.unknown:
         return skip(f"{choice.unknown}; --python names the job's Python")
     if choice.error:
-        fix = _fix(network, leads, told)
-        return fail(_none(told, choice), fix, evidence=[choice.error, *evidence], basis="vendor")
+        return fail(_none(told, choice), fix, evidence=evidence, basis="vendor", owner=_owner(fix))
     first = choice.picked[0]
     if not spans:
         return ok(f"{first}; the job is on this node", evidence)
     data = () if rdma and carries(rdma, told) else sockets(network, told, version).picked
-    return _judged(network, [first, *data], leads, told, evidence)
+    return _judged(network, [first, *data], leads, told, evidence, fix)
 
 
 def _judged(
-    network: Network, picked: list[Pick], leads: str, told: dict[str, str], evidence: list[str]
+    network: Network,
+    picked: list[Pick],
+    leads: str,
+    told: dict[str, str],
+    evidence: list[str],
+    fix: Fix,
 ) -> Finding:
     """Of a job on several nodes."""
     first = picked[0]
-    fix = _fix(network, leads, told)
     others = [pick for pick in picked[1:] if pick.interface != first.interface]
     wrong = doubt(network, first, leads)
     if wrong:
         summary = f"NCCL picks {first}: {wrong.words}"
         answer = fail if wrong.certain else warn
-        return answer(summary, fix, evidence=[*evidence, *_why_double(fix)], basis="vendor")
+        evidence += _why_double(fix)
+        return answer(summary, fix, evidence=evidence, basis="vendor", owner=_owner(fix))
     doubts = {pick: found for pick in others if (found := doubt(network, pick, leads))}
     if doubts:
         names = next(iter(doubts)).interface
@@ -169,14 +177,18 @@ def _none(told: dict[str, str], choice: Choice) -> str:
     return "NCCL finds no interface here"
 
 
-def _fix(network: Network, leads: str, told: dict[str, str]) -> Fix:
+def _fix(network: Network, leads: str, told: dict[str, str], container: Container | None) -> Fix:
     wanted = best(network, leads)
     settings = [EnvUnset("NCCL_COMM_ID")] if "NCCL_COMM_ID" in told else []
     if wanted:
         return Fix(*settings, EnvSet(NAME, f"={wanted}"))
     if len(told.get(NAME, "")) > 1:
         return Fix(*settings, EnvUnset(NAME))
-    return Fix(*settings, HostNetwork())
+    return Fix(*settings) if settings else lead_out(container)
+
+
+def _owner(fix: Fix) -> Owner:
+    return "launch" if fix.settings else "node"
 
 
 def _why_double(fix: Fix) -> list[str]:

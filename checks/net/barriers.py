@@ -21,16 +21,15 @@ from gpudoctor import (
     skip,
     warn,
 )
-from gpudoctor.rules.addresses import EVERYWHERE, is_loopback, subnet
+from gpudoctor.rules.addresses import address_of, is_loopback, subnet, ways_out
 from gpudoctor.rules.firewalls import Connection, opening, verdicts
-from gpudoctor.rules.leading import address_of, leading
+from gpudoctor.rules.leading import NO_WAY, leading
 
 PORTS = (32768, 60999)  # the kernel's net.ipv4.ip_local_port_range, if it does not tell
 FEW = 0.01  # of the ports: as many as other services close
 ASK_PROXIES = ("ray", "tensorflow", "jax", "python-etcd")  # by gRPC or HTTP; torch never does
 PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 ONE_NODE = "one node: nobody connects from outside; --nnodes 2 makes it count"
-NO_WAY = "no interface leads to other nodes: see net-master"
 HANGS = [
     r"Connect(ion)? to .* failed.*(No route to host|Connection timed out)",
     r"socketPollConnect.*exceeded error retry count",
@@ -104,7 +103,7 @@ def net_bridge(
         return fail("no interface leads out of this container", Fix(HostNetwork()))
     if container.net_private is None and interface.kind != "veth":
         return skip("whether the container has a network of its own cannot be told")
-    gateways = [r for r in network.routes if r.destination in EVERYWHERE and r.gateway]
+    gateways = [route for route in ways_out(network) if route.gateway]
     if interface.kind not in ("veth", "tun", "other") or interface.name not in {
         route.interface for route in gateways
     }:

@@ -1,6 +1,5 @@
 """The job's place in the world, as launchers and scripts tell it."""
 
-import re
 from collections.abc import Iterator
 
 from gpudoctor import EnvSet, Finding, Fix, Job, check, fail, ok
@@ -19,8 +18,6 @@ STARTS = {  # where they tell it: each task's number, and how many there are
     "openmpi": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
     "pmi": ("PMI_RANK", "PMI_SIZE"),
 }
-MORE = re.compile(r"//|^[^:\[\]]+:\d+$|^\[.*\]:\d+$")  # a URL, or a port behind the address
-LIST = re.compile(r"[\[\],\s]")  # as Slurm writes nodes: "node[1-4]"
 FIRST_HOST = 'export MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)'
 
 
@@ -51,7 +48,8 @@ def net_job(job: Job) -> Finding:
         f"node {job.node_rank} of {job.nodes}" if None not in (job.node_rank, job.nodes) else "",
         f"master {job.master_addr}" if job.master_addr else "",
     ]
-    summary = ", ".join(filter(None, parts)) or f"{len(told)} variables agree"
+    alone = f"{told[0]}, and nothing else is told" if len(told) == 1 else ""
+    summary = ", ".join(filter(None, parts)) or alone or f"{len(told)} variables agree"
     return ok(summary, [*evidence, " ".join(told)])
 
 
@@ -62,12 +60,20 @@ def _names(job: Job) -> set[str]:
 def _unreadable(job: Job) -> Iterator[str]:
     for field, claims in job.claims.items():
         for name, text in claims.items():
+            if name == "MASTER_PORT" and text.strip() == "0" and job.world_size in (None, 1):
+                continue  # any free port, to torch's store: only other ranks need know which
             if name in job_variables.NUMBERS and not _is_read(field, name, text):
                 yield f'{name}="{text}" is not a number that it can be'
-    if MORE.search(job.master_addr):
-        yield f"MASTER_ADDR={job.master_addr} is not an address alone"
-    elif LIST.search(job.master_addr):
-        yield f"MASTER_ADDR={job.master_addr} is a list, not one node"
+    if wrong := job_variables.malformed(job.master_addr):
+        yield f"MASTER_ADDR={job.master_addr} {wrong}"
+    elif _in_blanks(job):
+        yield f'MASTER_ADDR={job.master_addr} has blanks around it, "\\r" perhaps'
+
+
+def _in_blanks(job: Job) -> bool:
+    """Which no resolver forgives, as from a file with the ends of lines of Windows."""
+    stated = job.claims.get("master_addr", {}).get("MASTER_ADDR", "")
+    return job.told_by.get("master_addr") == "MASTER_ADDR" and stated != stated.strip()
 
 
 def _is_read(field: str, name: str, text: str) -> bool:
@@ -117,7 +123,7 @@ def _of_others(job: Job) -> Iterator[str]:
         return
     for field, ours, theirs in (("world_size", "WORLD_SIZE", count), ("rank", "RANK", number)):
         claims = job.claims.get(field, {})
-        if ours in claims and theirs in claims and claims[ours] != claims[theirs]:
+        if ours in claims and theirs in claims and claims[ours].strip() != claims[theirs]:
             yield f"{ours}={claims[ours]}, but {theirs}={claims[theirs]}"
 
 
@@ -132,11 +138,12 @@ def _said(job: Job, field: str) -> str:
 
 
 def _fix(job: Job) -> Fix:
-    if MORE.search(job.master_addr):
-        host, port = job_variables.host_and_port(job.master_addr.rpartition("//")[2])
+    host, port = job_variables.host_and_port(job.master_addr.rpartition("//")[2])
+    is_list = bool(job_variables.malformed(host))
+    if not is_list and (host != job.master_addr or _in_blanks(job)):
         ports = [EnvSet("MASTER_PORT", str(port))] if port else []
         return Fix(EnvSet("MASTER_ADDR", host), *ports)
-    if LIST.search(job.master_addr) and job.launcher == "slurm":
+    if is_list and job.launcher == "slurm":
         return Fix(text="Take the first node of the list", commands=[FIRST_HOST])
     if job.launcher in BY_HAND:
         text = "Take them from the launcher, in each task and not before"

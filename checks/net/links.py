@@ -1,5 +1,7 @@
 """The link to the other nodes: its speed, its packets' size, and that replies come back by it."""
 
+from shlex import quote
+
 from gpudoctor import (
     Environment,
     EnvSet,
@@ -18,7 +20,8 @@ from gpudoctor import (
     skip,
     warn,
 )
-from gpudoctor.rules.leading import address_of, device_of, leading
+from gpudoctor.rules.addresses import address_of
+from gpudoctor.rules.leading import NO_WAY, device_of, leading
 from gpudoctor.rules.nccl_ports import carries
 
 FAST = 10_000  # Mb/s; below, gradients of 1 GB take a second and more at each step
@@ -30,7 +33,6 @@ LARGEST_MTU = 9216  # bytes, of Ethernet; TCP's window hides more at first
 OVERHEAD = 20  # bytes that a tunnel adds at least, RFC 2003; VXLAN 50
 DEVICES = ("physical", "bond", "infiniband")
 ONE_NODE = "one node: nothing goes over the network; --nnodes 2 makes it count"
-NO_WAY = "no interface leads to other nodes: see net-master"
 SLOW = [
     r"Watchdog caught collective operation timeout",
     r"ran for \d+ milliseconds before timing out",
@@ -210,7 +212,10 @@ def _runs(network: Network, name: str) -> bool:
 def _renegotiate(card: Interface) -> Fix:
     return Fix(
         text="Renew cable or switch port: the two ends agreed on less than the card can do",
-        commands=[f"sudo ethtool {card.name}", f"sudo ethtool -s {card.name} autoneg on"],
+        commands=[
+            f"sudo ethtool {quote(card.name)}",
+            f"sudo ethtool -s {quote(card.name)} autoneg on",
+        ],
         needs_root=True,
     )
 
@@ -218,14 +223,14 @@ def _renegotiate(card: Interface) -> Fix:
 def _unshape(interface: Interface) -> Fix:
     return Fix(
         text="Lift the limit, where somebody set it: a unit, a script, an annotation of the pod",
-        commands=[f"sudo tc qdisc del dev {interface.name} root"],
+        commands=[f"sudo tc qdisc del dev {quote(interface.name)} root"],
         needs_root=True,
     )
 
 
 def _see(card: Interface, parts: list[str]) -> Fix:
-    commands = [f"sudo ethtool {part}" for part in parts]
-    commands += [f"ip -s -s link show {part}" for part in parts]
+    commands = [f"sudo ethtool {quote(part)}" for part in parts]
+    commands += [f"ip -s -s link show {quote(part)}" for part in parts]
     return Fix(
         text=f"See to the cable and the switch port of {' and '.join(parts)}",
         commands=commands,
@@ -240,7 +245,7 @@ def _faster(network: Network, card: Interface) -> Fix:
         return _use(best, f"{best.name} ({_speed(best.speed_mbps or 0)})")
     return Fix(
         text="Connect the nodes by 10 Gb/s or more, or accumulate gradients over more steps",
-        commands=[f"sudo ethtool {card.name}"],
+        commands=[f"sudo ethtool {quote(card.name)}"],
         needs_root=True,
     )
 
@@ -266,7 +271,7 @@ def _narrower(network: Network, interface: Interface) -> Interface | None:
 def _set_mtu(interface: Interface, mtu: int) -> Fix:
     return Fix(
         text="Set the same MTU on all nodes and switches; the connection's file keeps it",
-        commands=[f"sudo ip link set {interface.name} mtu {mtu}"],
+        commands=[f"sudo ip link set {quote(interface.name)} mtu {mtu}"],
         needs_root=True,
     )
 

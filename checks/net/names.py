@@ -1,6 +1,7 @@
 """The machine's own name, which gloo and torchrun go by."""
 
 import re
+from shlex import quote
 
 from gpudoctor import (
     Environment,
@@ -17,6 +18,7 @@ from gpudoctor import (
     warn,
 )
 from gpudoctor.rules.addresses import is_loopback, outward
+from gpudoctor.rules.leading import NO_WAY
 
 SLOW_SECONDS = 1.0  # gloo, torchrun and Python's libraries ask many times while they start
 
@@ -44,6 +46,8 @@ def net_hostname(
     """
     if workload.nodes == 1:
         return skip("the job is on one node, where every address of it will do")
+    if network and outward(network) is None:
+        return skip(NO_WAY)
     told = environment.values.get("GLOO_SOCKET_IFNAME", "") if environment else ""
     to = ", ".join(names.addresses) or "nothing"
     summary = f"{names.hostname} resolves to {to}"
@@ -70,9 +74,7 @@ def _fix(names: Names, network: Network | None, master: Master | None) -> Fix:
     ways = [attempt.interface for attempt in master.attempts] if master else []
     found = outward(network, next(iter(ways), ""))
     if found is None:
-        return Fix(
-            text=f"Give this node an address, and {names.hostname} a line with it in /etc/hosts"
-        )
+        return Fix(text=f"Give {names.hostname} a line with its address in /etc/hosts")
     interface, address = found
     return Fix(
         EnvSet("GLOO_SOCKET_IFNAME", interface.name),
@@ -94,11 +96,12 @@ def _rewriting(names: Names, ip: str) -> list[str]:
         else:
             name = re.escape(names.hostname)
             edits.append(f"{start}([[:space:]]|$)/s/[[:space:]]{name}([[:space:]]|$)/\\1/")
-    append = [f"echo '{ip} {names.hostname}' | sudo tee -a /etc/hosts"] if lacks else []
+    line = quote(f"{ip} {names.hostname}")
+    append = [f"echo {line} | sudo tee -a /etc/hosts"] if lacks else []
     if not edits:
         return append
     # In a container /etc/hosts is a mount, which sed -i cannot replace.
-    script = " ".join(f"-e '{edit}'" for edit in edits)
+    script = " ".join(f"-e {quote(edit)}" for edit in edits)
     return [
         f"hosts=$(sed -E {script} /etc/hosts)",
         "printf '%s\\n' \"$hosts\" | sudo tee /etc/hosts",

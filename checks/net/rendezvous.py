@@ -1,6 +1,7 @@
 """The master: the place where all ranks meet before they talk to each other."""
 
 from collections.abc import Sequence
+from shlex import quote
 
 from gpudoctor import (
     Attempt,
@@ -21,6 +22,9 @@ from gpudoctor import (
     warn,
 )
 from gpudoctor.rules.addresses import is_loopback, outward, subnet, within
+from gpudoctor.rules.firewalls import openings
+from gpudoctor.rules.job_variables import malformed
+from gpudoctor.rules.leading import lead_out
 
 AT_ONCE = (
     1.0  # seconds; that nobody answers ARP the kernel says after 3, a firewall says it at once
@@ -35,6 +39,7 @@ OWN_ROUTES = {
     "EHOSTUNREACH": "a route here says unreachable",
     "EACCES": "a route here prohibits it",
     "EINVAL": "a route here is a black hole",
+    "ENODEV": "no interface here has the name behind its %",
 }
 
 
@@ -62,6 +67,8 @@ def net_master(
     through it waits for minutes, on paid GPUs: "The client socket has timed out after
     300000ms while trying to connect to (10.0.0.1, 29500)".
     """
+    if wrong := malformed(master.name):
+        return skip(f"MASTER_ADDR {wrong}: see net-job")
     in_pod = container is not None and container.kubernetes
     if master.resolve_error:
         return _unresolved(master, in_pod, _asks(job))
@@ -78,8 +85,8 @@ def net_master(
     way = next((attempt for attempt in master.attempts if not attempt.route_error), first)
     if reached:
         return _closed(reached[0], master, _asks(job), evidence)
-    summary, fix = _stopped(way, master.port, network, in_pod)
-    owner: Owner = "node" if way.route_error else "network"
+    summary, fix = _stopped(way, master.port, network, container)
+    owner: Owner = "launch" if fix.settings else "node" if way.route_error else "network"
     return fail(summary, fix, evidence=evidence, basis="measured", owner=owner)
 
 
@@ -89,7 +96,7 @@ def _reached(found: Attempt, first: Attempt, master: Master, evidence: Sequence[
         summary = f"{first.ip} does not answer, {found.ip} does: each rank tries it first"
         return warn(summary, Fix(better), evidence=evidence, basis="measured")
     if master.resolve_seconds > SLOW_SECONDS:
-        line = f"echo '{found.ip} {master.name}' | sudo tee -a /etc/hosts"
+        line = f"echo {quote(f'{found.ip} {master.name}')} | sudo tee -a /etc/hosts"
         fix = Fix(text="Name it in /etc/hosts", commands=[line], needs_root=True)
         summary = f"{master.name} resolves in {master.resolve_seconds:.1f} s"
         return warn(summary, fix, evidence=evidence, basis="rule-of-thumb")
@@ -172,30 +179,34 @@ def _closed(found: Attempt, master: Master, asked: bool, evidence: Sequence[str]
     return warn(summary, fix, evidence=evidence, basis="measured", owner="launch")
 
 
-def _stopped(found: Attempt, port: int, network: Network | None, in_pod: bool) -> tuple[str, Fix]:
+def _stopped(
+    found: Attempt, port: int, network: Network | None, container: Container | None
+) -> tuple[str, Fix]:
     """Where the way ends, and what opens it."""
     if found.route_error:
         said = OWN_ROUTES.get(found.route_error, found.route_error)
-        return f"{found.ip}: {said}", _route_fix(found, network)
+        return f"{found.ip}: {said}", _route_fix(found, network, container)
     late = found.error == "EHOSTUNREACH" and found.seconds >= AT_ONCE
     if found.silent or late:
         hop = found.silent or found.ip
         summary = f"{found.ip}: no machine with this address answers"
-        if hop != found.ip:
-            summary = f"{hop}: the gateway to it answers no ARP"
+        if hop == found.gateway:
+            summary = f"{hop}: the gateway to it does not answer"
         text = f"Is {hop} right, is that machine on, and in this network?"
         return summary, Fix(text=text, commands=[f"ip neigh show {hop}"])
-    where, fix = f"{found.ip} port {port}", _opening(found, network, in_pod)
+    where, fix = f"{found.ip} port {port}", _opening(found, network, container)
     if found.error in REJECTS:
         return f"{where}: rejected by a firewall ({found.error})", fix
     if found.error == "ETIMEDOUT":
         return f"{where}: no answer in {found.seconds:.0f} s, as if a firewall drops it", fix
+    if found.error == "ENETUNREACH":
+        return f"{where}: no route on the way, or a firewall ({found.error})", fix
     return f"{where}: {found.error}", fix
 
 
-def _opening(found: Attempt, network: Network | None, in_pod: bool) -> Fix:
+def _opening(found: Attempt, network: Network | None, container: Container | None) -> Fix:
     """All ports: NCCL and gloo listen on others than the master's."""
-    if in_pod:
+    if container and container.kubernetes:
         text = (
             "Let a NetworkPolicy allow all traffic between the job's pods, and no service mesh"
             ' stand between them (sidecar.istio.io/inject: "false")'
@@ -205,22 +216,15 @@ def _opening(found: Attempt, network: Network | None, in_pod: bool) -> Fix:
     source = found.source or (own[1].ip if own else "")
     if not source:
         return Fix(text="On the master, let this node's subnet in")
-    ours, six = subnet(network, source), "6" if ":" in source else ""
-    zone = "sudo firewall-cmd --permanent --zone=trusted"
     return Fix(
         text="On the master, let this node's subnet in, by the line of what guards it; in a cloud,"
         " let the job's security group in from itself",
-        commands=[
-            f"sudo ufw allow from {ours}  # ufw",
-            f"{zone} --add-source={ours} && sudo firewall-cmd --reload  # firewalld",
-            f"sudo nft insert rule inet filter input ip{six} saddr {ours} accept  # nftables",
-            f"sudo ip{six}tables -I INPUT -s {ours} -j ACCEPT  # iptables",
-        ],
+        commands=openings(subnet(network, source)),
         needs_root=True,
     )
 
 
-def _route_fix(found: Attempt, network: Network | None) -> Fix:
+def _route_fix(found: Attempt, network: Network | None, container: Container | None) -> Fix:
     refusing = [r for r in network.routes if r.kind in REFUSING] if network else []
     lines = [
         f"sudo ip route del {route.kind} {route.destination}"
@@ -230,6 +234,8 @@ def _route_fix(found: Attempt, network: Network | None) -> Fix:
     if lines:
         return Fix(text="Remove the route that stops it", commands=lines, needs_root=True)
     own = outward(network)
+    if network and own is None:
+        return lead_out(container)
     have = f"; this node is in {subnet(network, own[1].ip)}" if own else ""
     return Fix(
         text=f"Name an address of the master that this node has a route to{have}",

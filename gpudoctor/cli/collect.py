@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from typing import Any
 
 import click
 
@@ -13,33 +14,28 @@ from gpudoctor.cli.output import Progress, say, write_file
 
 
 @click.command("collect")
+@options.job
 @options.looking
 @options.option(
     "--deadline", type=click.FloatRange(0.1), metavar="S", help="For all; default 30, deep 600."
 )
 @click.option("-o", "--output", metavar="FILE", default="-", help="Where to; default stdout.")
-def command(
-    root: str,
-    python: str | None,
-    deep: bool,
-    checks_dirs: tuple[str, ...],
-    config_file: str | None,
-    deadline: float | None,
-    output: str,
-) -> None:
+def command(deadline: float | None, output: str, **shared: Any) -> None:
     """Write all facts of this machine as JSON.
 
     The file can be judged later, elsewhere, by newer rules: `gpudoctor check --facts FILE`.
+    What lies between nodes is looked at if the job spans some: `--nnodes 2 --master-addr HOST`.
     """
-    catalogue, settings = options.catalogue_and_config(config_file, checks_dirs)
+    place = options.Place(**shared)
+    catalogue, settings = options.catalogue_and_config(place.config_file, place.checks_dirs)
     request = run.Request(
         checks=(),
         catalogue=catalogue,
         config=settings,
-        deadline=options.deadline_of(deadline, settings, deep=deep),
-        deep=deep,
+        deadline=options.deadline_of(deadline, settings, deep=place.deep),
+        deep=place.deep,
     )
-    machine = options.machine(root, python, settings)
+    machine = options.machine(place, settings)
     with catching() as interrupt:
         with Progress() as progress:
             facts, _ = run.observe(

@@ -57,6 +57,16 @@ looking = _compose(
 )
 """Where and how to look."""
 
+job = _compose(
+    option("--nproc-per-node", type=click.IntRange(1), metavar="N", help="Ranks on this node."),
+    option("--nnodes", type=click.IntRange(1), metavar="N", help="Nodes of the job."),
+    option("--node-rank", type=click.IntRange(0), metavar="N", help="Which node this is."),
+    option("--master-addr", metavar="HOST", help="Node 0; it is connected to."),
+    option("--master-port", type=click.IntRange(1, 65535), metavar="PORT", help="Default 29500."),
+    option("--checkpoint-dir", metavar="DIR", help="Where the job will keep its checkpoints."),
+)
+"""What will run here."""
+
 choosing = _compose(
     option(
         "--only",
@@ -73,11 +83,7 @@ choosing = _compose(
         help="Not these checks.",
     ),
     option("--profile", metavar="NAME", help="What the job needs; `list --profiles`."),
-    option("--nproc-per-node", type=click.IntRange(1), metavar="N", help="Ranks on this node."),
-    option("--nnodes", type=click.IntRange(1), metavar="N", help="Nodes of the job."),
-    option("--node-rank", type=click.IntRange(0), metavar="N", help="Which node this is."),
-    option("--master-addr", metavar="HOST", help="Node 0; it is connected to."),
-    option("--master-port", type=click.IntRange(1, 65535), metavar="PORT", help="Default 29500."),
+    job,
     option(
         "--expect",
         multiple=True,
@@ -85,7 +91,6 @@ choosing = _compose(
         callback=lambda context, parameter, given: _expectations(given),
         help="What must be here: gpus=8; gpus=0 on a machine without.",
     ),
-    option("--checkpoint-dir", metavar="DIR", help="Where the job will keep its checkpoints."),
 )
 """What to judge, and for which job."""
 
@@ -121,24 +126,29 @@ def catalogue_and_config(
     return registry.load((*settings.checks, *checks_dirs), launch=True), settings
 
 
-class Given(Struct, frozen=True, kw_only=True):
-    """The values of the options in `choosing` and `looking`."""
+class Place(Struct, frozen=True, kw_only=True):
+    """The values of the options in `job` and `looking`."""
 
-    only: tuple[str, ...]
-    skip: tuple[str, ...]
-    profile: str | None
     nproc_per_node: int | None
     nnodes: int | None
     node_rank: int | None
     master_addr: str | None
     master_port: int | None
     checkpoint_dir: str | None
-    expect: Mapping[str, int]
     root: str
     python: str | None
     deep: bool
     checks_dirs: tuple[str, ...]
     config_file: str | None
+
+
+class Given(Place, frozen=True, kw_only=True):
+    """Those, and the values of the others in `choosing`."""
+
+    only: tuple[str, ...]
+    skip: tuple[str, ...]
+    profile: str | None
+    expect: Mapping[str, int]
 
 
 def request(
@@ -202,15 +212,15 @@ def deadline_of(deadline: float | None, settings: config.Config, *, deep: bool) 
     return deadline or settings.deadline or usual
 
 
-def _told(given: Given) -> dict[str, int | str]:
+def _told(place: Place) -> dict[str, int | str]:
     """What the options say of the job."""
     told = {
-        "local_ranks": given.nproc_per_node,
-        "nodes": given.nnodes,
-        "checkpoint_dir": given.checkpoint_dir,
-        "node_rank": given.node_rank,
-        "master_addr": given.master_addr,
-        "master_port": given.master_port,
+        "local_ranks": place.nproc_per_node,
+        "nodes": place.nnodes,
+        "checkpoint_dir": place.checkpoint_dir,
+        "node_rank": place.node_rank,
+        "master_addr": place.master_addr,
+        "master_port": place.master_port,
     }
     return {name: value for name, value in told.items() if value is not None}
 
@@ -225,33 +235,32 @@ def machine_of(given: Given, settings: config.Config) -> Machine:
         wanted = config.profile(given.profile or settings.profile)
     except config.BadConfig as error:
         raise click.UsageError(str(error)) from None
-    told = {**wanted.workload, **settings.workload, **_told(given)}
-    return machine(given.root, given.python, settings, told)
+    return machine(given, settings, wanted.workload)
 
 
 def machine(
-    root: str,
-    python: str | None,
-    settings: config.Config,
-    told: Mapping[str, int | str] | None = None,
+    place: Place, settings: config.Config, assumed: Mapping[str, int | str] | None = None
 ) -> Machine:
     """The machine to look at.
+
+    Args:
+        assumed: of the job, unless options or configuration say otherwise.
 
     Raises:
         click.UsageError: the root is not a directory.
     """
-    if not os.path.isdir(root):
-        raise click.UsageError(f"--root {root}: not a directory")
+    if not os.path.isdir(place.root):
+        raise click.UsageError(f"--root {place.root}: not a directory")
     try:
         cwd: str | None = os.getcwd()
     except OSError:
         cwd = None
-    told = settings.workload if told is None else told
+    told = {**(assumed or {}), **settings.workload, **_told(place)}
     checkpoint_dir = told.get("checkpoint_dir")
     return Machine(
-        os.path.abspath(root),
+        os.path.abspath(place.root),
         cwd=cwd,
-        python=python or settings.python,
+        python=place.python or settings.python,
         checkpoint_dir=str(checkpoint_dir) if checkpoint_dir else None,
         told=told,
     )

@@ -17,7 +17,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     peer_mtu: int | None = None  # largest packet that both ends take, as TCP agreed on
     gateway: str = ""  # empty: it is on the link itself
     route_error: str = ""  # this machine's own routes refuse: "ENETUNREACH"
-    silent: str = ""  # the address, or the gateway to it, that answers no ARP request
+    silent: str = ""  # the address, or the gateway to it, that answers no ARP, or its like of IPv6
 
 
 class Master(Fact, frozen=True, kw_only=True):

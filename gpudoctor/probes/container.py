@@ -25,6 +25,8 @@ FIRST = {
     "cgroup": ("4026531835",),
     "mnt": ("4026531832", "4026531840", "4026531841"),
 }
+# Of the whole machine, so in the first network namespace only: net/ipv4/sysctl_net_ipv4.c.
+FIRST_SYSCTLS = ("inet_peer_threshold", "tcp_mem", "udp_mem")
 # Which word of gpudoctor.launch spells the fixes for a runtime.
 WORDS = {
     "docker": "docker",
@@ -134,19 +136,13 @@ def _private(machine: Machine, kind: str) -> bool | None:
 
 
 def _net_private(machine: Machine) -> bool | None:
-    """The first network namespace has no fixed number on most kernels: look what is in it."""
+    """The first network namespace had no fixed number for long, but has sysctls of its own."""
     if machine.link("/proc/self/ns/net") == "net:[4026531833]":
         return False
-    lines = (machine.text("/proc/self/net/dev") or "").splitlines()[2:]
-    names = [line.partition(":")[0].strip() for line in lines][:64]
-    if names in ([], ["lo"]):
-        return True if names else None
-    where = [f"/sys/class/net/{name}" for name in names if name != "lo"]
-    if any(machine.exists(f"{path}/device") for path in where):
-        return False
-    # The other end of eth0 is in another namespace.
-    numbers = [(machine.text(f"{path}/ifindex"), machine.text(f"{path}/iflink")) for path in where]
-    return True if any(own != other for own, other in numbers) else None
+    sysctls = "/proc/sys/net/ipv4"
+    if not machine.exists(f"{sysctls}/ip_forward"):  # which every namespace has
+        return None
+    return not all(machine.exists(f"{sysctls}/{name}") for name in FIRST_SYSCTLS)
 
 
 def _ranks_outside(machine: Machine) -> int:

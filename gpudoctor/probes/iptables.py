@@ -29,7 +29,18 @@ _MODULES = {
 
 
 def chains(text: str, family: str) -> list[Chain]:
-    """The chains that a connection to this machine may come to; `family` is "ip" or "ip6"."""
+    """The chains that a connection to this machine may come to; `family` is "ip" or "ip6".
+
+    Raises:
+        ValueError: this is no such text.
+    """
+    try:
+        return _chains(text, family)
+    except (ValueError, KeyError, IndexError, StopIteration) as error:
+        raise ValueError(f"not what iptables-save prints: {error!r}") from None
+
+
+def _chains(text: str, family: str) -> list[Chain]:
     found: list[Chain] = []
     table = ""
     policies: dict[str, str] = {}

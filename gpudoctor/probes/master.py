@@ -5,6 +5,7 @@ import os
 import select
 import sys
 import time
+from collections.abc import Container
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -22,7 +23,6 @@ CONNECT_SECONDS = 2.0
 MOST_ADDRESSES = 4
 PORTS_TO_TRY = 50
 TIME_WAIT, LISTEN = "06", "0A"  # include/net/tcp_states.h
-ARP_COMPLETE = 2  # ATF_COM of net/if_arp.h
 
 
 def unnamed(machine: Machine) -> str:
@@ -86,13 +86,18 @@ def _attempts(machine: Machine, addresses: tuple[str, ...], port: int) -> tuple[
         ended[ip] = (error, round(time.monotonic() - started, 4))
 
     for ip in addresses[:MOST_ADDRESSES]:
-        (family, kind, protocol, _, where), *_ = socket.getaddrinfo(
-            ip, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
-        )
         try:
+            (family, kind, protocol, _, where), *_ = socket.getaddrinfo(
+                ip, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+            )
             tried = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
-        except OSError as error:  # no IPv6 here
-            end(ip, error.errno or 0)
+        except socket.gaierror:  # fe80::1%eth0, and no eth0
+            end(ip, errno.ENODEV)
+            continue
+        except OSError as error:  # no IPv6 here; of what a sandbox refuses nothing is known
+            if error.errno != errno.EAFNOSUPPORT:
+                raise
+            end(ip, error.errno)
             continue
         number = tried.connect_ex(where)
         if number == errno.EINPROGRESS:
@@ -112,9 +117,9 @@ def _attempts(machine: Machine, addresses: tuple[str, ...], port: int) -> tuple[
     for ip, tried in waiting.values():
         end(ip, errno.ETIMEDOUT)
         tried.close()
-    neighbours = machine.text("/proc/net/arp") or ""
+    silent = _silent()
     return tuple(
-        replace(_attempt(ip, *ended[ip], neighbours), peer_mtu=mtus.get(ip))
+        replace(_attempt(ip, *ended[ip], silent), peer_mtu=mtus.get(ip))
         for ip in addresses[:MOST_ADDRESSES]
     )
 
@@ -135,32 +140,35 @@ def _agreed_mtu(connected: Any) -> int | None:
     return segment + options + 20 + headers if segment else None
 
 
-def _attempt(ip: str, error: str, seconds: float, neighbours: str) -> Attempt:
+def _attempt(ip: str, error: str, seconds: float, silent: Container[tuple[str, str]]) -> Attempt:
     attempt = Attempt(ip=ip, error=error, seconds=seconds)
     way = way_to(ip)
     if way is None:
         return attempt
     if way.error:
         return replace(attempt, route_error=way.error)
-    hop = way.gateway or ip
+    hop = way.gateway or ip.partition("%")[0]
     return replace(
         attempt,
         interface=way.interface,
         source=way.source,
         path_mtu=way.mtu,
         gateway=way.gateway,
-        silent=hop if error and hop in silent(neighbours, way.interface) else "",
+        silent=hop if error and (way.interface, hop) in silent else "",
     )
 
 
-def silent(table: str, interface: str) -> set[str]:
-    """The addresses in /proc/net/arp that were asked for and did not answer."""
-    rows = (line.split() for line in table.splitlines()[1:])
-    return {
-        row[0]
-        for row in rows
-        if len(row) == 6 and row[5] == interface and not int(row[2], 16) & ARP_COMPLETE
-    }
+def _silent() -> set[tuple[str, str]]:
+    """Interfaces and addresses beyond them that answer no ARP, or its like of IPv6."""
+    import socket
+
+    from gpudoctor.probes import netlink
+
+    try:
+        told = map(netlink.silent, netlink.dump(netlink.GET_NEIGHBOUR))
+        return {(socket.if_indextoname(found[0]), found[1]) for found in told if found}
+    except OSError:  # a sandbox's kernel that does not tell
+        return set()
 
 
 def _here(machine: Machine, seen: Master) -> Master:

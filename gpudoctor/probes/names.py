@@ -1,6 +1,7 @@
 """Ask the resolver for this machine's own name, as gloo does; and for others, for other probes."""
 
 import functools
+import os
 import time
 from typing import NamedTuple
 
@@ -73,10 +74,11 @@ def _ask(name: str) -> Resolved:
     import socket
 
     try:
-        answers = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        # As bytes, as libraries in C do: Python would refuse a label of 64, which Linux allows.
+        answers = socket.getaddrinfo(os.fsencode(name), None, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         return Resolved(error=f"{_eai(error.errno)}: {error.strerror}")
-    except (OSError, UnicodeError) as error:  # a label that is too long, or empty
+    except OSError as error:
         return Resolved(error=f"not a name: {error}")
     return Resolved(addresses=tuple(dict.fromkeys(str(answer[4][0]) for answer in answers)))
 

@@ -59,6 +59,12 @@ def nccl_settings(machine: Machine) -> NcclSettings:
     )
 
 
+def told(machine: Machine) -> dict[str, str]:
+    """Variables as NCCL sees them, with what its files say; only in a probe's child."""
+    files = [_file(machine, path) for path in _files(machine, _home(machine))]
+    return NcclSettings(files=tuple(files)).under(machine.env)
+
+
 def _home(machine: Machine) -> str:
     """The home directory as the variable says; NCCL before 2.30 goes by passwd: see _files."""
     return machine.env.get("HOME", "").rstrip("/")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from gpudoctor.facts.network import Address
 
 # linux/rtnetlink.h, linux/netlink.h
-GET_LINK, GET_ADDRESS, GET_ROUTE, GET_RULE, GET_QUEUE = 18, 22, 26, 34, 38
+GET_LINK, GET_ADDRESS, GET_ROUTE, GET_NEIGHBOUR, GET_RULE, GET_QUEUE = 18, 22, 26, 30, 34, 38
 ERROR, _DONE = 2, 3
 _REQUEST_DUMP = 0x301
 _INTERRUPTED = 0x10  # NLM_F_DUMP_INTR: something changed meanwhile
@@ -28,6 +28,7 @@ _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _SCOPES = {0: "global", 200: "site", 253: "link", 254: "host"}
 _ROUTES = {1: "unicast", 6: "blackhole", 7: "unreachable", 8: "prohibit", 9: "throw"}
+_IN_VAIN = 0x01 | 0x20  # NUD_INCOMPLETE, NUD_FAILED of linux/neighbour.h
 _OWN_RULES = (0, 32766, 32767)  # priorities of those that every kernel has
 
 
@@ -189,6 +190,18 @@ def route(body: bytes) -> RawRoute | None:
         metric=metric,
         kind=_ROUTES[kind],
     )
+
+
+def silent(body: bytes) -> tuple[int, str] | None:
+    """The index of an interface and an address beyond it that was asked for and does not answer.
+
+    Of `struct ndmsg` and its attributes; None: it answers, or is none of ours.
+    """
+    family, index, state = struct.unpack_from("=B3xiH", body)
+    found = attributes(body[12:])
+    if not state & _IN_VAIN or family not in (socket.AF_INET, socket.AF_INET6) or 1 not in found:
+        return None
+    return index, socket.inet_ntop(family, found[1])
 
 
 def is_own_rule(body: bytes) -> bool:

@@ -1,7 +1,6 @@
 """Look at the network: what the kernel says of links, addresses and routes, and /sys of devices."""
 
 import errno
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -62,7 +61,9 @@ def network(machine: Machine) -> Network | Absent:
         if found := netlink.address(body, names):
             addresses.setdefault(found[0], []).append(found[1])
     limits = dict(filter(None, map(netlink.limit, _told(netlink.GET_QUEUE))))
-    routes = (_route(found, names) for found in map(netlink.route, _told(netlink.GET_ROUTE)))
+    told = map(netlink.route, _told(netlink.GET_ROUTE))
+    routes = [_route(found, names) for found in told if found]
+    routes.sort(key=_is_ordinary)
     return Network(
         interfaces=tuple(
             replace(
@@ -72,7 +73,7 @@ def network(machine: Machine) -> Network | Absent:
             )
             for link in links
         ),
-        routes=tuple(itertools.islice(filter(None, routes), MOST_ROUTES)),
+        routes=tuple(routes[:MOST_ROUTES]),
         own_rules=sum(map(netlink.is_own_rule, _told(netlink.GET_RULE))),
     )
 
@@ -89,9 +90,7 @@ def _told(what: int) -> list[bytes]:
         raise
 
 
-def _route(found: "RawRoute | None", names: Mapping[int, str]) -> Route | None:
-    if found is None:
-        return None
+def _route(found: "RawRoute", names: Mapping[int, str]) -> Route:
     return Route(
         destination=found.destination,
         interface=names.get(found.interface, ""),
@@ -100,6 +99,11 @@ def _route(found: "RawRoute | None", names: Mapping[int, str]) -> Route | None:
         metric=found.metric,
         kind=found.kind,
     )
+
+
+def _is_ordinary(route: Route) -> bool:
+    """Not one of those that count, of however many: the default ones, and those that refuse."""
+    return route.kind == "unicast" and not route.destination.endswith("/0")
 
 
 def _interface(machine: Machine, link: "RawLink", links: Sequence["RawLink"]) -> Interface:

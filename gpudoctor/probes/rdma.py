@@ -8,6 +8,7 @@ from gpudoctor.facts.rdma import Gid, NcclPlugins, Rdma, RdmaDevice, RdmaPort
 from gpudoctor.probes import Machine, error_words, linker, pci, probe
 from gpudoctor.probes.gpu_path import parse_version
 from gpudoctor.probes.in_time import in_time
+from gpudoctor.probes.nccl import told
 from gpudoctor.snapshot import Absent
 
 DEVICES = "/sys/class/infiniband"
@@ -76,17 +77,14 @@ def rdma(machine: Machine) -> Rdma | Absent:
     )
 
 
-def no_plugin_asked(machine: Machine) -> str:
-    """Why no plug-in need be looked for."""
-    asked = any(machine.env.get(name) for name in ("NCCL_NET_PLUGIN", "NCCL_NET"))
-    efa = any(re.match(r"(rdmap|efa)", name) for name in machine.list(DEVICES))
-    return "" if asked or efa else "no network plug-in of NCCL is asked for, and no EFA is here"
-
-
-@probe(isolated=True, timeout=3.0, unless=no_plugin_asked)
-def nccl_plugins(machine: Machine) -> NcclPlugins:
+@probe(isolated=True, timeout=3.0)
+def nccl_plugins(machine: Machine) -> NcclPlugins | Absent:
     """Plug-ins by the names of their files, and the files that are asked for; none is loaded."""
-    asked = machine.env.get("NCCL_NET_PLUGIN", "").split(",")
+    values = told(machine)
+    efa = any(re.match(r"(rdmap|efa)", name) for name in machine.list(DEVICES))
+    if not efa and not any(values.get(name) for name in ("NCCL_NET_PLUGIN", "NCCL_NET")):
+        return Absent("no network plug-in of NCCL is asked for, and no EFA is here")
+    asked = values.get("NCCL_NET_PLUGIN", "").split(",")
     named = [path for path in asked if path.startswith("/") and machine.exists(path)]
     others = [re.escape(name) for name in asked if re.fullmatch(r"lib[\w.+-]+\.so[\d.]*", name)]
     pattern = "|".join([r"libnccl-net[\w.-]*\.so[\d.]*", *others])

@@ -33,9 +33,12 @@ def way_to(ip: str) -> Way | None:
     bare, _, zone = ip.partition("%")
     packed = socket.inet_pton(family, bare)
     body = _ROUTE.pack(family, 8 * len(packed), 0, 0, 0, 0, 0, 0, 0) + _attribute(_DST, packed)
-    try:
-        if zone:
+    if zone:
+        try:
             body += _attribute(_OIF, struct.pack("=I", socket.if_nametoindex(zone)))
+        except OSError:
+            return Way(error="ENODEV")
+    try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as kernel:
             kernel.settimeout(netlink.TIMEOUT)
             kernel.send(_HEADER.pack(_HEADER.size + len(body), netlink.GET_ROUTE, 1, 1, 0) + body)

@@ -1,8 +1,8 @@
 """Own addresses, as fixes name them."""
 
-from gpudoctor.facts.network import Address, Interface, Network
+from gpudoctor.facts.network import Address, Interface, Network, Route
 
-EVERYWHERE = ("0.0.0.0/0", "::/0")
+_EVERYWHERE = ("0.0.0.0/0", "::/0")
 # Where other nodes are: not behind a bridge of containers, not in a tunnel that somebody dug.
 _OUTSIDE = ("infiniband", "physical", "bond", "vlan", "macvlan", "veth", "wireless")
 
@@ -31,6 +31,12 @@ def within(ip: str, network: str) -> bool:
     return ipaddress.ip_address(ip.partition("%")[0]) in ipaddress.ip_network(network, strict=False)
 
 
+def ways_out(network: Network) -> list[Route]:
+    """The default routes, the best first."""
+    found = [route for route in network.routes if route.destination in _EVERYWHERE]
+    return sorted(found, key=lambda route: route.metric)
+
+
 def outward(network: Network | None, towards: str = "") -> tuple[Interface, Address] | None:
     """The interface and the address by which other nodes reach this one, as far as can be told.
 
@@ -40,16 +46,14 @@ def outward(network: Network | None, towards: str = "") -> tuple[Interface, Addr
     """
     if network is None:
         return None
-    ways = sorted(
-        (r for r in network.routes if r.destination in EVERYWHERE), key=lambda r: r.metric
-    )
-    names = [towards, *(route.interface for route in ways)]
-    usable = [i for i in network.interfaces if i.up and i.kind in _OUTSIDE and _address(i)]
+    names = [towards, *(route.interface for route in ways_out(network))]
+    usable = [i for i in network.interfaces if i.up and i.kind in _OUTSIDE and address_of(i)]
     usable.sort(key=lambda interface: not interface.running)
     order = [*(i for name in names for i in usable if i.name == name), *usable]
-    return next(((i, address) for i in order if (address := _address(i))), None)
+    return next(((i, address) for i in order if (address := address_of(i))), None)
 
 
-def _address(interface: Interface) -> Address | None:
+def address_of(interface: Interface) -> Address | None:
+    """The address that other nodes know an interface by, of IPv4 if there is one."""
     wide = [address for address in interface.addresses if address.scope == "global"]
     return next((address for address in wide if address.is_ipv4), next(iter(wide), None))

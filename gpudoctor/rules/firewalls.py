@@ -72,8 +72,7 @@ def opening(
     older = chain.name.isupper()  # as iptables names them
     listed = [_span(low, high, ":") for low, high in ports]
     if firewall.tool == "firewalld" and (older or table == "firewalld"):
-        zone = "sudo firewall-cmd --permanent --zone=trusted"
-        return [*(f"{zone} --add-source={source}" for source in sources), FIREWALLD_AGAIN]
+        return [*map(_trust, sources), FIREWALLD_AGAIN]
     if firewall.tool == "ufw" and older:
         words = f"to any port {','.join(listed)}"
         return [f"sudo ufw allow proto tcp from {source} {words}" for source in sources]
@@ -86,6 +85,21 @@ def opening(
     rule = f"sudo nft 'insert rule {chain.table} {chain.name}"
     words = f"tcp dport {{ {spans} }} accept'"
     return [f"{rule} {_family(source)} saddr {source} {words}" for source in sources]
+
+
+def openings(source: str) -> list[str]:
+    """Commands that let all of a subnet in: one for each tool that may guard another machine."""
+    family = _family(source)
+    return [
+        f"sudo ufw allow from {source}  # ufw",
+        f"{_trust(source)} && {FIREWALLD_AGAIN}  # firewalld",
+        f"sudo nft insert rule inet filter input {family} saddr {source} accept  # nftables",
+        f"sudo {family}tables -I INPUT -s {source} -j ACCEPT  # iptables",
+    ]
+
+
+def _trust(source: str) -> str:
+    return f"sudo firewall-cmd --permanent --zone=trusted --add-source={source}"
 
 
 def _span(low: int, high: int, between: str) -> str:

@@ -1,10 +1,13 @@
 """The variables by which a launcher tells a process its place in the job."""
 
+import re
 from collections.abc import Callable, Mapping
 
 from gpudoctor.facts.job import Job
 from gpudoctor.redact import value_of
 
+_MORE = re.compile(r"//|^[^:\[\]]+:\d+$|^\[.*\]")  # a URL, a port behind it, brackets around it
+_LIST = re.compile(r"[\[\],\s]")  # as Slurm writes nodes: "node[1-4]"
 TORCHRUN_PORT, RDZV_PORT = 29500, 29400  # torchrun's defaults: --master-port, --rdzv-endpoint
 
 Reading = Callable[[str], int | str]
@@ -42,6 +45,13 @@ def host_and_port(endpoint: str) -> tuple[str, int | None]:
     if not host or not port.isdigit() or (":" in host and not host.endswith("]")):
         host, port = endpoint, ""
     return host.strip("[]"), int(port) if port else None
+
+
+def malformed(address: str) -> str:
+    """What keeps a MASTER_ADDR from being one host, in words; empty: nothing."""
+    if _MORE.search(address):
+        return "is not an address alone"
+    return "is a list, not one node" if _LIST.search(address) else ""
 
 
 def _endpoint_port(text: str) -> int:
@@ -140,7 +150,7 @@ def read(env: Mapping[str, str], told: Mapping[str, int | str] | None = None) ->
             text = env.get(name, "").strip()
             if not text:
                 continue
-            claims.setdefault(field, {})[name] = value_of(text)
+            claims.setdefault(field, {})[name] = value_of(env[name])
             try:
                 value = variables[name](text)
             except ValueError:

@@ -4,6 +4,7 @@ import pytest
 
 from gpudoctor import (
     Address,
+    Container,
     Devices,
     Environment,
     EnvSet,
@@ -51,9 +52,10 @@ UNRESOLVED = Names(hostname="node0", error="EAI_NONAME: Name or service not know
 BRIDGED = Names(hostname="node0", addresses=("10.244.0.1",))
 
 
-def judged(there, told, names, job=TWO, devices=GPUS, settings=None):
+def judged(there, told, names, job=TWO, devices=GPUS, settings=None, container=None):
     environment = Environment(values={NAME: told} if told is not None else {})
-    return get("gloo-interface")(there, job, environment, names, settings, None, devices)
+    check = get("gloo-interface")
+    return check(there, job, environment, names, settings, None, devices, container)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,17 @@ def test_interface(there, told, names, more, status, says):
     ],
 )
 def test_fix(there, told, setting):
-    assert judged(there, told, DEBIAN).fix.settings == (setting,)
+    docker = Container(runtime="docker", launcher="docker", net_private=True)
+
+    assert judged(there, told, DEBIAN, container=docker).fix.settings == (setting,)
+
+
+def test_fix_on_a_host_that_nothing_leads_out_of():
+    finding = judged(ALONE, None, DEBIAN, container=Container())
+
+    assert finding.owner == "node"
+    assert "Connect this node" in finding.fix.text
+    assert finding.fix.commands == ("ip -br address",)
 
 
 def test_says_what_gloo_will_say_and_who_set_it():

@@ -14,6 +14,7 @@ from .conftest import INSIDE
 
 pytestmark = pytest.mark.lab
 
+SOCKET = {"x86_64": "41", "aarch64": "198"}
 DENY = Path(__file__).with_name("seccomp_deny.py")
 
 
@@ -48,6 +49,8 @@ def denied(require, examine):
     [
         pytest.param([], {"ipc_private": True, "pid_private": True}, id="default"),
         pytest.param(["--privileged"], {"ipc_private": True}, id="privileged"),
+        pytest.param(["--network=none"], {"net_private": True}, id="network=none"),
+        pytest.param(["--network=host"], {"net_private": False}, id="network=host"),
         pytest.param(["--ipc=host"], {"ipc_private": False, "pid_private": True}, id="ipc=host"),
         pytest.param(
             ["--ipc=host", "--pid=host", "--uts=host"],
@@ -101,6 +104,17 @@ def test_a_container_for_every_rank_is_found(examine_in_podman):
 
     assert (alone.status, shared.status) == (Status.WARN, Status.PASS)
     assert "7 more ranks" in alone.summary
+
+
+def test_refused_sockets_are_no_verdict_of_the_network(require, examine):
+    require(os.uname().machine in SOCKET, "the number of socket(2) is not known")
+    under = [sys.executable, str(DENY), SOCKET[os.uname().machine], "--"]
+    asked = ["--nnodes=2", "--node-rank=1", "--master-addr=203.0.113.1"]
+
+    report = examine("net-master", "gloo-interface", "net-link", *asked, under=under)
+
+    assert {result.status for result in report.nodes[0].results} == {Status.ERROR}
+    assert report.exit_code == 3
 
 
 def test_refused_clone3_ends_in_what_was_foretold(denied):

@@ -94,6 +94,20 @@ def test_interfaces_are_those_that_ip_shows(zoo):
     assert all(route["interface"] != "eth2" for route in found["routes"])
 
 
+def test_of_very_many_routes_those_that_count_are_told(zoo):
+    host = zoo.host()
+    host.add("eth0", "10.77.0.1/24", "fd00::1/64")
+    many = "".join(f"route add 172.16.{i // 250}.{i % 250}/32 dev eth0\n" for i in range(1100))
+    assert host.run("ip", "-batch", "-", input=many).returncode == 0
+    host.ip("-6 route add default via fd00::fe")
+    host.ip("route add prohibit 203.0.113.0/24")
+
+    found = json.loads(host.run(sys.executable, "-c", LOOK).stdout)
+
+    assert len(found["routes"]) == 1000
+    assert {"::/0", "203.0.113.0/24"} <= {route["destination"] for route in found["routes"]}
+
+
 def test_healthy_pair_is_silent(zoo, look):
     a, b = zoo.pair()
     b.listen("10.77.0.2", 29500)

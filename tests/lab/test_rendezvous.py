@@ -166,7 +166,7 @@ def test_gateway_that_is_not_there(pair, judge):
     found = judge(pair[1], "--nnodes=2", "--master-addr=10.99.0.1")["net-master"]
 
     assert found.status is FAIL
-    assert "10.77.0.254: the gateway to it answers no ARP" in found.summary
+    assert "10.77.0.254: the gateway to it does not answer" in found.summary
 
 
 def test_nothing_listens(zoo, judge):
@@ -236,6 +236,9 @@ def test_ipv6(pair, judge):
     node0.listen("fd77::1", PORT)
 
     assert judge(node1, "--nnodes=2", "--master-addr=fd77::1")["net-master"].status is PASS
+
+    nobody = judge(node1, "--nnodes=2", "--master-addr=fd77::9")["net-master"]
+    assert nobody.summary == "fd77::9: no machine with this address answers"
 
     guard(node0, "tcp dport 29500 reject with icmpx type admin-prohibited")
     found = judge(node1, "--nnodes=2", "--master-addr=fd77::1")["net-master"]

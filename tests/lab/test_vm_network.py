@@ -20,6 +20,7 @@ from gpudoctor.report import Report
 HERE = Path(__file__).parent
 # Card and slot could do 16 lanes of PCIe 4; what QEMU plugs in has one of PCIe 1.
 SLOT = ["-machine", "q35", "-device", "pcie-root-port,id=slot1,x-speed=16,x-width=16,chassis=1"]
+SLOW = ["-netdev", "user,id=slow,restrict=on", "-device", "rtl8139,netdev=slow"]  # 100 Mb/s
 CARD = ["-netdev", "user,id=none,restrict=on", "-device", "virtio-net-pci,bus=slot1,netdev=none"]
 
 SCRIPT = """
@@ -41,7 +42,7 @@ pingpong() {  # over RDMA, with both ends here, by the GID that is named
 }
 
 echo  # the firmware's last words have no end of line
-modprobe -a dummy rdma_rxe mac80211_hwsim
+modprobe -a dummy rdma_rxe mac80211_hwsim 8139cp
 ip link set lo up
 ip link add eth9 type dummy
 ip address add 10.81.0.1/24 dev eth9
@@ -70,6 +71,11 @@ done
 ip address add 10.82.0.1/24 dev wlan0
 for n in $(seq 100); do grep -q 1 /sys/class/net/wlan0/carrier && break; sleep 0.2; done
 look wireless check net-wireless net-link --node-rank 1 --master-addr 10.82.0.2
+slow=$(basename /sys/bus/pci/drivers/8139cp/*/net/*)
+ip address add 10.83.0.1/24 dev $slow
+ip link set $slow up
+for n in $(seq 100); do grep -q 1 /sys/class/net/$slow/carrier && break; sleep 0.2; done
+look slow check net-link --node-rank 1 --master-addr 10.83.0.2
 look slot "$installed/bin/python" -c '
 import json
 from gpudoctor.probes import Machine, pci
@@ -101,7 +107,7 @@ def seen(installed, require, tmp_path_factory) -> Seen:
     folder = tmp_path_factory.mktemp("vm")
     script = folder / "script"
     script.write_text(f"installed={installed}\n{SCRIPT}")
-    boot = [HERE / "vm/boot", script, folder / "boot", *SLOT, *CARD]
+    boot = [HERE / "vm/boot", script, folder / "boot", *SLOT, *CARD, *SLOW]
 
     ended = subprocess.run(boot, capture_output=True, text=True, timeout=600)
 
@@ -183,6 +189,14 @@ def test_a_wireless_link_tells_no_speed(seen):
 
     assert result.status is Status.SKIP
     assert "wlan0" in result.reason
+
+
+def test_a_card_of_100_megabits(seen):
+    found = seen.result("slow", "net-link")
+
+    assert found.status is Status.FAIL
+    assert "100 Mb/s" in found.summary
+    assert any("ethtool" in command for fix in found.fixes for command in fix.commands)
 
 
 def test_a_slot_that_runs_narrow(seen):

@@ -25,6 +25,7 @@ FILES = [
 ]
 PLACES = ["/.singularity.d", "/dev/.lxd-mounts", "/dev/lxd/sock", "/dev/incus/sock"]
 NAMESPACES = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"]
+SYSCTLS = ["ip_forward", "inet_peer_threshold", "tcp_mem", "udp_mem"]
 STATUS = ("CapEff", "CapBnd", "NoNewPrivs", "Seccomp")
 VARIABLES = (
     "container",
@@ -65,16 +66,10 @@ def record(note):
         head, _, tail = (_read(f"/proc/{pid}/stat") or "0 (?) ? 0").rpartition(")")
         parts += [f"== /proc/{pid}/stat", f"{head}) {' '.join(tail.split()[:2])}"]
         pid = tail.split()[1]
-    devices = (_read("/proc/self/net/dev") or "").splitlines()
-    names = sorted(line.partition(":")[0].strip() for line in devices[2:])
-    parts += ["== /proc/self/net/dev", *devices[:2], *(f"{name}:" for name in names)]
-    for name in names:
-        for key in ("ifindex", "iflink"):
-            text = _read(f"/sys/class/net/{name}/{key}")
-            if text is not None:
-                parts += [f"== /sys/class/net/{name}/{key}", text.strip()]
-        if os.path.exists(f"/sys/class/net/{name}/device"):
-            parts.append(f"== /sys/class/net/{name}/device/")
+    for name in SYSCTLS:
+        text = _read(f"/proc/sys/net/ipv4/{name}")
+        if text is not None:
+            parts += [f"== /proc/sys/net/ipv4/{name}", text.strip()]
     return "\n".join(parts) + "\n"
 
 

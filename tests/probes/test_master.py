@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from gpudoctor import Absent, Machine
-from gpudoctor.probes.master import Owner, contacts, master, owners, silent, unnamed
+from gpudoctor.probes.master import Owner, contacts, master, owners, unnamed
 
 TCP = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -15,24 +15,12 @@ TCP = """\
    2: 0100007F:733C 0100007F:A1B2 01 00000000:00000000 00:00000000 00000000  1000        0 4713 1 0
    3: 0200000A:733C 0100000A:A1B2 06 00000000:00000000 03:00000000 00000000     0        0 0 3 0
 """
-ARP = """\
-IP address       HW type     Flags       HW address            Mask     Device
-10.77.0.1        0x1         0x2         02:fc:00:00:00:01     *        eth0
-10.77.0.9        0x1         0x0         00:00:00:00:00:00     *        eth0
-10.77.0.8        0x1         0x0         00:00:00:00:00:00     *        eth1
-10.77.0.7        0x1         0x6         02:fc:00:00:00:07     *        eth0
-"""
 
 
 def test_owners():
     assert owners(TCP, 29500) == [Owner("0A", 1000, "4711"), Owner("01", 1000, "4713")]
     assert owners(TCP, 29501) == []
     assert owners("", 29500) == []
-
-
-def test_silent():
-    assert silent(ARP, "eth0") == {"10.77.0.9"}
-    assert silent("", "eth0") == set()
 
 
 def test_nobody_named():
@@ -82,6 +70,14 @@ def test_port_that_is_free_here():
         found = master(Machine(env={"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}))
 
     assert (found.here, found.bind_error) == (True, "")
+
+
+def test_address_of_an_interface_that_is_not_here():
+    env = {"MASTER_ADDR": "fe80::1%no-such", "WORLD_SIZE": "2", "RANK": "1"}
+
+    (attempt,) = master(Machine(env=env)).attempts
+
+    assert (attempt.error, attempt.route_error) == ("ENODEV", "ENODEV")
 
 
 def test_one_node_with_a_master_elsewhere_connects_to_nobody():

@@ -24,12 +24,17 @@ def test_one_node_asks_nobody():
     assert names.unless is one_node
 
 
-@pytest.mark.parametrize("name", ["a" * 80 + ".lab", "..", "\udcff"])
+@pytest.mark.parametrize("name", ["a" * 80 + ".lab", ".."])
 def test_what_is_no_name(name):
     found = resolve(name)
 
     assert found.addresses == ()
     assert found.error
+
+
+def test_longest_hostname_that_linux_allows():
+    # The C library takes a label of 64, so libraries find it in /etc/hosts; Python's own does not.
+    assert resolve("a" * 64).error.startswith("EAI_")
 
 
 def test_numbers_need_no_resolver():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,21 @@ def test_settings(tmp_path):
     assert found.rp_filter_all == 2
     assert found.conntrack_max == 262144
     assert found.somaxconn is None
+
+
+@pytest.mark.parametrize(
+    ("state", "found"),
+    [
+        pytest.param(0x01, (3, "10.77.0.9"), id="asked just now"),
+        pytest.param(0x20, (3, "10.77.0.9"), id="failed"),
+        pytest.param(0x02, None, id="reachable"),
+        pytest.param(0x04, None, id="was reachable"),
+    ],
+)
+def test_neighbours_that_are_silent(state, found):
+    address = struct.pack("=HH4B", 8, 1, 10, 77, 0, 9)
+
+    assert netlink.silent(struct.pack("=BxHiHBB", 2, 0, 3, state, 0, 1) + address) == found
 
 
 def test_settings_of_a_mounted_machine_are_our_own_namespace(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from gpudoctor import Absent, Gid, Machine, NcclPlugins, Rdma, RdmaDevice, RdmaPort
 from gpudoctor.collect import collect
 from gpudoctor.probes import linker
-from gpudoctor.probes.rdma import nccl_plugins, no_plugin_asked, nothing, parse_rate, rdma
+from gpudoctor.probes.rdma import nccl_plugins, nothing, parse_rate, rdma
 
 from . import record
 
@@ -157,7 +157,6 @@ def test_plugins_are_found_where_the_linker_looks(planted):
     machine = planted("efa", LD_LIBRARY_PATH="/gone:/opt/amazon/ofi-nccl/lib")
     file = "/opt/amazon/ofi-nccl/lib/libnccl-net-ofi.so"
 
-    assert no_plugin_asked(machine) == "", "there is EFA"
     assert nccl_plugins(machine) == NcclPlugins(files=(file,))
     assert nccl_plugins(Machine(machine.root, env={})) == NcclPlugins(), "not in sight"
 
@@ -174,8 +173,21 @@ def test_plugins_that_are_asked_for(planted, tmp_path):
     assert not found.has("ours")
 
 
+def test_plugins_that_a_file_asks_for(planted, tmp_path):
+    machine = planted("none")
+    (tmp_path / "etc").mkdir(exist_ok=True)
+    (tmp_path / "etc/nccl.conf").write_text("NCCL_NET_PLUGIN=/opt/libours.so\n")
+    (tmp_path / "opt").mkdir()
+    (tmp_path / "opt/libours.so").touch()
+
+    assert nccl_plugins(machine) == NcclPlugins(files=("/opt/libours.so",))
+
+
 def test_plugins_that_nobody_asks_for(planted):
-    assert "is asked for" in no_plugin_asked(planted("none"))
+    found = nccl_plugins(planted("none"))
+
+    assert isinstance(found, Absent)
+    assert "is asked for" in found.absent
 
 
 def test_the_linker_takes_the_first(tmp_path):

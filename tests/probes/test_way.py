@@ -62,6 +62,10 @@ def test_a_kernel_that_cannot_be_asked(monkeypatch):
     assert way.way_to("127.0.0.1") is None
 
 
+def test_no_way_by_an_interface_that_is_not_here():
+    assert way_to("fe80::1%no-such").error == "ENODEV"
+
+
 @pytest.mark.parametrize(
     ("text", "yes"),
     [

@@ -227,6 +227,12 @@ def test_what_nft_does_not_print(text):
         nftables.chains(text)
 
 
+@pytest.mark.parametrize("rule", [":INPUT", "-A INPUT --dport x:y -j DROP"])
+def test_what_iptables_does_not_print(rule):
+    with pytest.raises(ValueError, match="not what iptables-save prints"):
+        iptables.chains(f"*filter\n{rule}\nCOMMIT\n", "ip")
+
+
 def test_tables_that_iptables_tells_of_are_left_to_it():
     text = (RECORDED / "nftables.json").read_text()
 

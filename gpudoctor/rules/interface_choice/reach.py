@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from gpudoctor.facts.master import Master
 from gpudoctor.facts.network import Interface, Kind, Network
-from gpudoctor.rules.addresses import EVERYWHERE, outward
+from gpudoctor.rules.addresses import outward, ways_out
 from gpudoctor.rules.interface_choice import Pick, torch_store
 
 OUTSIDE: tuple[Kind, ...] = ("physical", "wireless", "bond", "vlan", "infiniband")
@@ -65,7 +65,7 @@ def doubt(network: Network, pick: Pick, leads: str) -> Doubt | None:
         return None
     if pick.ip.startswith("169.254."):
         return Doubt("a link-local address", certain=False)
-    usual = {r.interface for r in network.routes if r.destination in EVERYWHERE}
+    usual = {route.interface for route in ways_out(network)}
     if interface.kind not in WORDS or interface.name in usual:
         return None
     if interface.kind == "bridge" and _leads_outside(network, interface):

@@ -5,6 +5,7 @@ import pytest
 from gpudoctor import (
     Address,
     Attempt,
+    Container,
     Devices,
     Environment,
     EnvSet,
@@ -90,10 +91,11 @@ def judged(
     answer=None,
     settings=None,
     python=None,
+    container=None,
 ):
     environment = Environment(values=told or {})
     return get("nccl-interface")(
-        there, job, environment, settings, answer, build, python, master, devices, rdma
+        there, job, environment, settings, answer, build, python, master, devices, rdma, container
     )
 
 
@@ -252,11 +254,33 @@ def test_interface(there, told, more, status, says):
             id="NCCL_COMM_ID",
         ),
         pytest.param(network(), {NAME: "eth0"}, None, (EnvUnset(NAME),), id="no network at all"),
-        pytest.param(network(DOCKER0), {}, None, (HostNetwork(),), id="nothing that leads out"),
     ],
 )
 def test_fix(there, told, master, settings):
     assert judged(there, told, master=master).fix.settings == settings
+
+
+@pytest.mark.parametrize(
+    ("container", "settings"),
+    [
+        pytest.param(
+            Container(runtime="docker", launcher="docker", net_private=True),
+            (HostNetwork(),),
+            id="docker --network none",
+        ),
+        pytest.param(
+            Container(runtime="docker", launcher="docker", net_private=False), (), id="of the host"
+        ),
+        pytest.param(Container(net_private=True), (), id="a host"),
+        pytest.param(None, (), id="not known"),
+    ],
+)
+def test_fix_where_nothing_leads_out(container, settings):
+    finding = judged(network(DOCKER0), container=container)
+
+    assert finding.fix.settings == settings
+    assert bool(settings) is not ("Connect this node" in finding.fix.text)
+    assert finding.owner == ("launch" if settings else "node")
 
 
 def test_says_why_the_double_equals_sign():

@@ -95,6 +95,12 @@ PODS = {"PET_NNODES": "2", "PET_NODE_RANK": "1", "PET_NPROC_PER_NODE": "8", "RAN
             id="of another job",
         ),
         pytest.param({**BY_HAND, "RANK": "one"}, {}, FAIL, 'RANK="one" is not', id="no number"),
+        pytest.param(
+            {**BY_HAND, "WORLD_SIZE": "1", "MASTER_PORT": "0"}, {}, PASS, "", id="alone, any port"
+        ),
+        pytest.param(
+            {**BY_HAND, "MASTER_PORT": "0"}, {}, FAIL, 'MASTER_PORT="0"', id="each any port"
+        ),
         pytest.param({**BY_HAND, "MASTER_PORT": "99999"}, {}, FAIL, "99999", id="no port"),
         pytest.param(
             {**BY_HAND, "MASTER_ADDR": "10.0.0.1:29500"},
@@ -103,6 +109,18 @@ PODS = {"PET_NNODES": "2", "PET_NODE_RANK": "1", "PET_NPROC_PER_NODE": "8", "RAN
             "is not an address alone",
             id="port",
         ),
+        pytest.param(
+            {**BY_HAND, "MASTER_ADDR": "[fd00::1]"}, {}, FAIL, "not an address alone", id="brackets"
+        ),
+        pytest.param(
+            {**BY_HAND, "MASTER_ADDR": "10.0.0.1\r"},
+            {},
+            FAIL,
+            "MASTER_ADDR=10.0.0.1 has blanks around it",
+            id="a file of Windows",
+        ),
+        pytest.param({**BY_HAND, "RANK": " 0"}, {}, PASS, "rank 0 of 2", id="a number in blanks"),
+        pytest.param({}, {"nodes": 2}, PASS, "--nnodes=2, and nothing else", id="one option"),
         pytest.param(
             {**BY_HAND, "MASTER_ADDR": "tcp://10.0.0.1"}, {}, FAIL, "not an address alone", id="URL"
         ),
@@ -125,6 +143,7 @@ def test_job(env, told, status, says):
         ({**SRUN, "RANK": "0", "WORLD_SIZE": "8"}, "export RANK=$SLURM_PROCID"),
         ({**SRUN, "MASTER_ADDR": "node[1-4]"}, "scontrol show hostnames"),
         ({**BY_HAND, "RANK": "7"}, "unset RANK WORLD_SIZE"),
+        ({**BY_HAND, "MASTER_ADDR": "node0,node1"}, "unset RANK WORLD_SIZE"),
     ],
 )
 def test_fix(env, says):
@@ -138,6 +157,13 @@ def test_fix_parts_address_and_port(told):
     fix = get("net-job")(job_variables.read({**BY_HAND, "MASTER_ADDR": told})).fix
 
     assert fix.settings == (EnvSet("MASTER_ADDR", "10.0.0.1"), EnvSet("MASTER_PORT", "1234"))
+
+
+@pytest.mark.parametrize("told", [" fd00::1", "[fd00::1]", "fd00::1\r"])
+def test_fix_leaves_the_address_alone(told):
+    fix = get("net-job")(job_variables.read({**BY_HAND, "MASTER_ADDR": told})).fix
+
+    assert fix.settings == (EnvSet("MASTER_ADDR", "fd00::1"),)
 
 
 def test_fix_says_how_many_there_are():

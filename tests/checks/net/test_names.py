@@ -119,8 +119,17 @@ def test_fix_names_the_address_that_others_reach(before, after, tmp_path):
     assert hosts.read_text() == after
 
 
-def test_fix_where_there_is_no_other_address():
-    fix = get("net-hostname")(names("127.0.1.1"), TWO, Network(interfaces=(LO,)), None, None).fix
+def test_no_name_helps_where_there_is_no_other_address():
+    alone = Network(interfaces=(LO,))
+
+    finding = get("net-hostname")(names("127.0.1.1"), TWO, alone, None, None)
+
+    assert finding.status is Status.SKIP
+    assert "see gloo-interface" in finding.reason
+
+
+def test_fix_where_addresses_are_not_known():
+    fix = get("net-hostname")(names("127.0.1.1"), TWO, None, None, None).fix
 
     assert fix.settings == ()
-    assert "Give this node an address" in fix.text
+    assert "Give node7 a line with its address" in fix.text

@@ -63,18 +63,19 @@ def refused(error: str) -> Attempt:
             attempt("ETIMEDOUT", seconds=2.0, gateway="10.0.0.254", silent="10.0.0.254"),
             ASKED,
             FAIL,
-            "10.0.0.254: the gateway to it answers no ARP",
+            "10.0.0.254: the gateway to it does not answer",
             id="no gateway",
         ),
         pytest.param(
             attempt("EHOSTUNREACH"), ASKED, FAIL, "rejected by a firewall", id="admin-prohibited"
         ),
         pytest.param(attempt("EACCES"), ASKED, FAIL, "rejected by a firewall", id="of IPv6"),
-        pytest.param(attempt("ENETUNREACH"), ASKED, FAIL, "ENETUNREACH", id="a router says so"),
+        pytest.param(attempt("ENETUNREACH"), ASKED, FAIL, "no route on the way", id="of a router"),
         pytest.param(refused("ENETUNREACH"), ASKED, FAIL, "no route leads there", id="no route"),
         pytest.param(refused("EINVAL"), ASKED, FAIL, "black hole", id="black hole"),
         pytest.param(refused("EACCES"), ASKED, FAIL, "prohibits it", id="prohibit"),
         pytest.param(refused("EHOSTUNREACH"), ASKED, FAIL, "says unreachable", id="unreachable"),
+        pytest.param(refused("ENODEV"), ASKED, FAIL, "the name behind its %", id="zone"),
         pytest.param(
             attempt("ETIMEDOUT", interface="", source="", seconds=2.0),
             ASKED,
@@ -135,6 +136,34 @@ def test_unresolved(job, container, status):
 
     assert finding.status is status
     assert "job-master-0 does not resolve: EAI_NONAME" in finding.summary
+
+
+@pytest.mark.parametrize("name", ["10.0.0.1:29500", "node[1-4]", "tcp://node0", "[fd00::1]"])
+def test_what_net_job_reports_is_reported_once(name):
+    found = Master(name=name, port=29500, resolve_error="EAI_NONAME: Name not known")
+
+    finding = get("net-master")(found, TWO, STARTING, NODE, None)
+
+    assert finding.status is SKIP
+    assert "see net-job" in finding.reason
+
+
+@pytest.mark.parametrize(
+    ("container", "owner"),
+    [
+        pytest.param(None, "node", id="host"),
+        pytest.param(
+            Container(runtime="podman", launcher="podman", net_private=True), "launch", id="inside"
+        ),
+    ],
+)
+def test_no_address_at_all(container, owner):
+    alone = Network(interfaces=())
+
+    finding = get("net-master")(tried(refused("ENETUNREACH")), TWO, ASKED, alone, container)
+
+    assert finding.owner == owner
+    assert ("Connect this node" in finding.fix.text) is (container is None)
 
 
 def here(name: str, *addresses: str, **more) -> Master:
