@@ -1,8 +1,8 @@
 """GPUs as the kernel's compute driver KFD lists them: what ROCm itself starts from."""
 
 import errno
-from typing import NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gpudoctor.facts.gpus import Link
@@ -14,7 +14,7 @@ ONE_HOP = 15  # the weight that KFD gives a direct XGMI link; twice that for two
 LOCAL_MEMORY = (1, 2)  # heap types: the GPU's own memory, seen by the CPU or not
 
 
-class KfdLink(NamedTuple):
+class KfdLink(Struct, frozen=True):
     """A way from one node to another."""
 
     to: int
@@ -22,7 +22,7 @@ class KfdLink(NamedTuple):
     weight: int
 
 
-class KfdGpu(NamedTuple):
+class KfdGpu(Struct, frozen=True):
     """A GPU, or a partition of one."""
 
     node: int
@@ -52,7 +52,7 @@ class KfdGpu(NamedTuple):
         return tuple(Link(number=n, active=True, peer=peer) for n, peer in enumerate(peers))
 
 
-class Topology(NamedTuple):
+class Topology(Struct, frozen=True):
     """All GPUs of KFD, and how many more the device cgroup keeps from us."""
 
     gpus: tuple[KfdGpu, ...]

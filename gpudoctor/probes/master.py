@@ -5,8 +5,9 @@ import os
 import select
 import sys
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gpudoctor.facts.master import Attempt, Master
@@ -217,7 +218,7 @@ def _bind(port: int) -> str:
     return ""
 
 
-class Owner(NamedTuple):
+class Owner(Struct, frozen=True):
     """A socket in /proc/net/tcp."""
 
     state: str

@@ -1,12 +1,13 @@
 """Read /proc/self/mountinfo."""
 
 import re
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from gpudoctor.probes import Machine
 
 
-class Mount(NamedTuple):
+class Mount(Struct, frozen=True):
     """One line of mountinfo."""
 
     root: str  # the directory of the file system that is mounted

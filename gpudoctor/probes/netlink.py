@@ -9,7 +9,8 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from gpudoctor.facts.network import Address
 
@@ -31,7 +32,7 @@ _ROUTES = {1: "unicast", 6: "blackhole", 7: "unreachable", 8: "prohibit", 9: "th
 _OWN_RULES = (0, 32766, 32767)  # priorities of those that every kernel has
 
 
-class RawLink(NamedTuple):
+class RawLink(Struct, frozen=True):
     """A link as the kernel tells it; 0 and empty: not told."""
 
     ifindex: int
@@ -49,7 +50,7 @@ class RawLink(NamedTuple):
     carrier_changes: int | None
 
 
-class RawRoute(NamedTuple):
+class RawRoute(Struct, frozen=True):
     """A route of the main table."""
 
     destination: str

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from gpudoctor.facts.environment import Environment
 from gpudoctor.facts.gpus import Gpus
@@ -20,7 +21,7 @@ INDEX_BY_ITSELF = (2, 21)  # NCCL's first that chooses the GID: default -1, net_
 IPV4 = "0000:0000:0000:0000:0000:ffff:"  # and 32 bits
 
 
-class Port(NamedTuple):
+class Port(Struct, frozen=True):
     """A port and its device."""
 
     device: RdmaDevice
