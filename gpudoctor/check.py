@@ -90,7 +90,7 @@ def check(
 
 def _need(check_id: str, parameter: str, hint: Any) -> Need:
     optional = reason = False
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+    if not isinstance(hint, type) and _is_union(hint):
         kinds = [kind for kind in typing.get_args(hint) if kind is not types.NoneType]
         reason = Absent in kinds
         kinds = [kind for kind in kinds if kind is not Absent]
@@ -99,3 +99,7 @@ def _need(check_id: str, parameter: str, hint: Any) -> Need:
     if not (isinstance(hint, type) and issubclass(hint, Fact)):
         raise TypeError(f"{check_id}: parameter {parameter!r} is not a fact but {hint!r}")
     return Need(hint, optional, reason)
+
+
+def _is_union(hint: Any) -> bool:
+    return isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
