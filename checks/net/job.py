@@ -19,8 +19,8 @@ STARTS = {  # where they tell it: each task's number, and how many there are
     "openmpi": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
     "pmi": ("PMI_RANK", "PMI_SIZE"),
 }
-MORE = re.compile(r"//|^[^:\[\]]+:\d+$|^\[.*\]:\d+$")  # a URL, or a port behind the address
-LIST = re.compile(r"[\[\],\s]")  # as Slurm writes nodes: "node[1-4]"
+MORE = r"//|^[^:\[\]]+:\d+$|^\[.*\]:\d+$"  # a URL, or a port behind the address
+LIST = r"[\[\],\s]"  # as Slurm writes nodes: "node[1-4]"
 FIRST_HOST = 'export MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)'
 
 
@@ -64,9 +64,9 @@ def _unreadable(job: Job) -> Iterator[str]:
         for name, text in claims.items():
             if name in job_variables.NUMBERS and not _is_read(field, name, text):
                 yield f'{name}="{text}" is not a number that it can be'
-    if MORE.search(job.master_addr):
+    if re.search(MORE, job.master_addr):
         yield f"MASTER_ADDR={job.master_addr} is not an address alone"
-    elif LIST.search(job.master_addr):
+    elif re.search(LIST, job.master_addr):
         yield f"MASTER_ADDR={job.master_addr} is a list, not one node"
 
 
@@ -132,11 +132,11 @@ def _said(job: Job, field: str) -> str:
 
 
 def _fix(job: Job) -> Fix:
-    if MORE.search(job.master_addr):
+    if re.search(MORE, job.master_addr):
         host, port = job_variables.host_and_port(job.master_addr.rpartition("//")[2])
         ports = [EnvSet("MASTER_PORT", str(port))] if port else []
         return Fix(EnvSet("MASTER_ADDR", host), *ports)
-    if LIST.search(job.master_addr) and job.launcher == "slurm":
+    if re.search(LIST, job.master_addr) and job.launcher == "slurm":
         return Fix(text="Take the first node of the list", commands=[FIRST_HOST])
     if job.launcher in BY_HAND:
         text = "Take them from the launcher, in each task and not before"

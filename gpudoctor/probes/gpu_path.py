@@ -73,6 +73,8 @@ def kernel_driver(machine: Machine) -> KernelDriver:
 
 def parse_version(text: str) -> tuple[str, bool | None]:
     """The version in /proc/driver/nvidia/version, and whether it is the open kernel module."""
+    if not text:
+        return "", None
     line = re.search(r"^NVRM version:.*?\b(\d{2,}\.\d[\d.]*)", text, re.MULTILINE)
     return (line[1], "Open Kernel Module" in line[0]) if line else ("", None)
 

@@ -154,6 +154,6 @@ def _manager(machine: Machine) -> tuple[str, str]:
 
 
 def _signs(signs: tuple[Sign, ...], text: str, where: str) -> Iterator[Clue]:
-    for sign in signs:
+    for sign in signs if text else ():
         if match := re.search(sign.pattern, text, re.MULTILINE):
             yield Clue(sign.runtime, sign.points, f"{where}: {match[0][:60]}")

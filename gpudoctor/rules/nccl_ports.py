@@ -120,9 +120,9 @@ def carries(rdma: Rdma, values: Mapping[str, str]) -> bool:
 
 def number(text: str) -> int | None:
     """A variable's number as strtoll reads it; None: not set."""
-    match = re.match(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|\d+)", text)
     if not text.strip():
         return None
+    match = re.match(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|\d+)", text)
     if match is None:
         return 0
     digits = match[2]
