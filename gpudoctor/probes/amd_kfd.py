@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from gpudoctor.facts.gpus import Link
 from gpudoctor.probes import Machine
+from gpudoctor.probes.signs import KFD_NODES
 
-NODES = "/sys/class/kfd/kfd/topology/nodes"
 XGMI = 11  # HSA_IOLINK_TYPE_XGMI; 2 is PCIe
 ONE_HOP = 15  # the weight that KFD gives a direct XGMI link; twice that for two hops
 LOCAL_MEMORY = (1, 2)  # heap types: the GPU's own memory, seen by the CPU or not
@@ -62,8 +62,8 @@ class Topology(Struct, frozen=True):
 def kfd_topology(machine: Machine) -> Topology:
     """Every node with SIMD units; the others are CPUs."""
     gpus, denied = [], 0
-    for number in sorted(int(name) for name in machine.list(NODES) if name.isdigit()):
-        folder = f"{NODES}/{number}"
+    for number in sorted(int(name) for name in machine.list(KFD_NODES) if name.isdigit()):
+        folder = f"{KFD_NODES}/{number}"
         try:
             gpu_id = int(machine.read(f"{folder}/gpu_id"))
             properties = parse_properties(machine.read(f"{folder}/properties"))
