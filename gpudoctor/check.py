@@ -89,13 +89,16 @@ def check(
 
 
 def _need(check_id: str, parameter: str, hint: Any) -> Need:
-    optional = reason = False
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        kinds = [kind for kind in typing.get_args(hint) if kind is not types.NoneType]
-        reason = Absent in kinds
-        kinds = [kind for kind in kinds if kind is not Absent]
-        optional = len(kinds) < len(typing.get_args(hint))
-        hint = kinds[0] if len(kinds) == 1 else hint
-    if not (isinstance(hint, type) and issubclass(hint, Fact)):
+    parts = _parts(hint)
+    kinds = [part for part in parts if part is not types.NoneType and part is not Absent]
+    if len(kinds) != 1 or not (isinstance(kinds[0], type) and issubclass(kinds[0], Fact)):
         raise TypeError(f"{check_id}: parameter {parameter!r} is not a fact but {hint!r}")
-    return Need(hint, optional, reason)
+    return Need(kinds[0], optional=len(parts) > 1, reason=Absent in parts)
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    """The members of a union; a hint of any other form is its only one."""
+    if isinstance(hint, type):
+        return (hint,)
+    is_union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+    return typing.get_args(hint) if is_union else (hint,)

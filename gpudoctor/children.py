@@ -12,9 +12,10 @@ import signal
 import struct
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import msgspec
+from msgspec import Struct
 
 from gpudoctor.probes import Machine, Probe
 from gpudoctor.snapshot import Absent, Fact, encode, name_of
@@ -27,7 +28,7 @@ _ORDER = 2  # bytes of a probe's index in the queue
 _HEADER = struct.Struct("<HdQ")  # index, when it was taken, length of the answer (0: none yet)
 
 
-class Collected(NamedTuple):
+class Collected(Struct, frozen=True):
     """What the probes brought: facts by name, their seconds, and whether all could finish."""
 
     facts: dict[str, Any]

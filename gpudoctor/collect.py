@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from msgspec.structs import replace
+
 from gpudoctor.children import Children, Collected, look, note
 from gpudoctor.probes import Machine, Probe
 from gpudoctor.snapshot import Absent
@@ -52,7 +54,7 @@ class Looking:
             progress(self._children.names)
             self._children.serve()
         self._end_all(interrupted=stopped())
-        return self.found._replace(complete=not stopped())
+        return replace(self.found, complete=not stopped())
 
     def __enter__(self) -> "Looking":
         return self

@@ -134,7 +134,9 @@ def _names(package: ModuleType) -> list[str]:
     found = os.listdir(package.__path__[0])
     modules = [name[:-3] for name in found if name.endswith(".py") and name != "__init__.py"]
     folders = [
-        name for name in found if os.path.exists(f"{package.__path__[0]}/{name}/__init__.py")
+        name
+        for name in found
+        if name.isidentifier() and os.path.exists(f"{package.__path__[0]}/{name}/__init__.py")
     ]
     return sorted([*modules, *folders])
 

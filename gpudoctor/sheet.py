@@ -125,7 +125,7 @@ def _head(text: str, width: int) -> str:
 
 def columns(text: str) -> int:
     """How wide a terminal shows it."""
-    if text.isascii():
+    if text.isascii() or text.translate(_LIKE).isascii():  # our marks are as narrow as letters
         return len(text)
     import unicodedata  # a megabyte, rarely needed
 

@@ -1,5 +1,6 @@
 """Facts of one machine, and their form as JSON: on the wire, on disk, in fixtures."""
 
+import functools
 import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ class Fact(Struct, frozen=True, kw_only=True):
 F = TypeVar("F", bound=Fact)
 
 
+@functools.cache
 def name_of(kind: type[Fact]) -> str:
     """The fact's name in JSON: ShmFiles is "shm_files"."""
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in kind.__name__).lstrip("_")

@@ -41,7 +41,9 @@ def commands_in(kind: str, text: str) -> list[list[str]]:
         return [container["command"] + container.get("args", []) for container in both]
     if kind == "systemd":
         (line,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
-        return [shlex.split(line.replace("$$", "$").replace("%%", "%"))]
+        for plain, special in (("$$", "$"), ("%%", "%"), ("\\\\", "\\")):
+            line = line.replace(plain, special)
+        return [shlex.split(line)]
     lines = [line for line in text.splitlines() if not line.startswith("#") and " exec " in line]
     return [shlex.split(line) for line in lines]
 

@@ -32,7 +32,7 @@ TOO_MANY_THREADS = 2  # per CPU of the quota
 # LD_LIBRARY_PATH, or DT_RUNPATH, searched after it; read in the wheels.
 CUDNN_IS_SAFE = (9, 22)  # libcudnn.so.9 of nvidia-cudnn-cu12 has RUNPATH to 9.21, RPATH since
 TORCH_OPENS_NVJITLINK = (2, 6)  # torch/__init__.py loads the wheel's own first (pytorch 138460)
-WHEELS_OWN = re.compile(r"/(site|dist)-packages/(nvidia|torch)/")
+WHEELS_OWN = r"/(site|dist)-packages/(nvidia|torch)/"
 
 
 @check(
@@ -224,7 +224,7 @@ def _shadows(
         found = next((d for d in dirs if d.version_of(stem, ours[0])), None)
         theirs = found.version_of(stem, ours[0])[:3] if found else ()
         same = theirs == ours[: len(theirs)]
-        if found is None or same or WHEELS_OWN.search(f"{found.path}/"):
+        if found is None or same or re.search(WHEELS_OWN, f"{found.path}/"):
             continue
         says = f"{stem} {_dotted(theirs)} comes before the wheel's {_dotted(ours)}"
         older = theirs < ours

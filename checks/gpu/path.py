@@ -83,7 +83,8 @@ def gpu_visible(
 
 def _not_known(way: stops.Seen) -> Finding:
     runtime = way.hip if way.vendor == "amd" else way.cuda
-    reasons = [fact for fact in (runtime, *way) if isinstance(fact, Absent)]
+    facts = (runtime, way.nodes, way.libraries, way.nvml, way.gpus, way.cuda, way.hip)
+    reasons = [fact for fact in facts if isinstance(fact, Absent)]
     if broken := [fact.absent for fact in reasons if fact.broken]:
         return unknown(broken[0])
     return skip(reasons[0].absent if reasons else "nothing was tried")

@@ -28,6 +28,8 @@ OTHERS = {
     "slurm": ("slurm_flags", "sbatch"),
 }
 
+KEYS = {"compose": ("service",), "kubernetes": ("container", "pod")}
+
 
 @check(
     owner="launch",
@@ -38,19 +40,23 @@ OTHERS = {
         r"invalid reference format",
         r"cannot set both Count and DeviceIDs on device request",
         r"requires at least 1 argument",
+        r"exec: \"?--?[\w-]+\S*: executable file not found",
+        r"executable file `--?[\w-]+\S*` not found",
     ],
 )
 def launch_flags(launch: Launch) -> Finding:
     """The launcher takes every word of this launch.
 
-    One that it does not know ends the launch before anything runs: "unknown flag: --sh". So does
-    `--gpus device=0,1` without quotes of its own: "cannot set both Count and DeviceIDs on device
-    request". After a backslash with a blank behind it the command ends unseen, and the rest of
+    An unknown flag ends the launch before anything runs: "unknown flag: --sh". So does `--gpus
+    device=0,1` without quotes of its own: "cannot set both Count and DeviceIDs on device
+    request". Behind the image, flags are the command's: "exec: "--shm-size=8g": executable file
+    not found". After a backslash with a blank behind it the command ends unseen, and the rest of
     its lines are commands of their own: "invalid reference format".
     """
     program = launch.form if launch.form in RUN else f"this {launch.form}"
     drops = [Drop("unknown", word) for word in launch.unknown]
     drops += [Drop("refused", word) for word in launch.refused if "device=" in word]
+    drops += [Drop("late", word) for word in launch.late]
     drops += [Drop("torn")] if launch.torn else []
     evidence = [f"{word}: {_nearest(word, launch.launcher)}" for word in launch.unknown]
     evidence += [f"{word}: {why}" for word, why in launch.refused.items()]
@@ -59,8 +65,10 @@ def launch_flags(launch: Launch) -> Finding:
         summary = f"{program} does not know {', '.join(launch.unknown)}"
     elif launch.refused:
         summary = f"{program} does not take {', '.join(launch.refused)}"
+    elif launch.late:
+        summary = f"{', '.join(launch.late)} behind the image: its command gets that, not {program}"
     elif launch.torn:
-        summary = "a backslash is followed by a blank or a comment: the command ends there"
+        summary = "a blank, comment or DOS line end behind a backslash ends the command there"
     elif launch.form in RUN and not launch.image and launch.knows("image"):
         summary, text = f"{program} without an image", "name the image, behind all flags"
     else:
@@ -70,6 +78,10 @@ def launch_flags(launch: Launch) -> Finding:
 
 
 def _nearest(word: str, launcher: str) -> str:
+    if launcher in KEYS:
+        keys = [key for row in KEYS[launcher] for key in table("launch_keys")[row]["value"]]
+        near = difflib.get_close_matches(word, keys, n=2, cutoff=0.7)
+        return f"{' or '.join(near)} is meant?" if near else "nothing like it is known"
     name, row = OTHERS.get(launcher, ("run_flags", launcher))
     known = table(name).get(row, {})
     names = [f"--{name}" for name in (*known.get("valued", ()), *known.get("switches", ()))]
@@ -136,7 +148,7 @@ def launch_groups(launch: Launch) -> Finding:
 def launch_devices(launch: Launch, workload: Workload) -> Finding:
     """The container is given the GPUs that its image is made for.
 
-    Without them the job runs on the CPU, or ends in "No CUDA GPUs are available", "Found no
+    Without GPUs the job runs on the CPU, or ends in "No CUDA GPUs are available", "Found no
     NVIDIA driver on your system" or, with AMD, "No HIP GPUs are available".
     """
     if launch.form not in CONTAINERS:
@@ -198,8 +210,9 @@ def launch_ranks(launch: Launch, workload: Workload) -> Finding:
         count = _count(value)
         if count < ranks and (launch.gpus or count):
             summary = f"{ranks} ranks, and {name}={value[:24]} leaves {count} of the GPUs"
+            evidence = [f"ranks: {told}" + (f"; {count} would find a GPU each" if count else "")]
             fix = Fix(EnvUnset(name), *more)
-            return fail(summary, fix, evidence=[f"ranks: {told}"], basis="vendor")
+            return fail(summary, fix, evidence=evidence, basis="vendor")
     if asked is None:
         return ok(f"{ranks} by {told}; how many GPUs it will find is not known")
     summary = f"{ranks} ranks by {told}, {asked} GPUs asked for"

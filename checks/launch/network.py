@@ -37,8 +37,8 @@ RENDEZVOUS = "29500"  # torchrun's default (torch/distributed/run.py)
 def launch_ports(launch: Launch, workload: Workload) -> Finding:
     """The ranks of other nodes can reach those in this container.
 
-    Through a published port they meet, but NCCL, RCCL and gloo then connect on ephemeral ports,
-    to the container's own address, which no other node has a way to. The job hangs after
+    Through a published port the ranks meet, but NCCL, RCCL and gloo then connect on ephemeral
+    ports, to the container's own address, which no other node has a way to. The job hangs after
     "init_process_group", or ends in "connectFullMesh failed" or "Connect to 172.17.0.2 failed".
     """
     if launch.form not in BRIDGED:

@@ -1,6 +1,5 @@
 """What NCCL, RCCL and PyTorch's part for them are told, against the machine as it is."""
 
-import re
 from collections.abc import Mapping, Sequence
 from shlex import quote
 from typing import NamedTuple
@@ -260,6 +259,6 @@ def _notes(read: Mapping[str, str], gpus: Gpus | None) -> list[str]:
     size_told = number(read.get("NCCL_BUFFSIZE", ""))
     if size_told and size_told & (size_told - 1):
         lines.append("NCCL_BUFFSIZE: NCCL's guide advises a power of two")
-    if re.fullmatch(r"\d+", read.get("NCCL_P2P_LEVEL", "").strip()):
+    if read.get("NCCL_P2P_LEVEL", "").strip().isdecimal():
         lines.append("NCCL_P2P_LEVEL: what a number means has changed; LOC to SYS have not")
     return lines

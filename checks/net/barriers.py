@@ -73,7 +73,8 @@ def net_data_ports(
         if sum(last - first + 1 for first, last, _ in shut) > FEW * (high - low):
             first, last, word = max(shut, key=lambda answer: answer[1] - answer[0])
             summary = f"ports {first}-{last} are closed to {source} ({word})"
-            fix = _let_in(firewall, new._replace(port=first), sources, (low, high), master)
+            closed = Connection(source, interface.name, first, own.ip)
+            fix = _let_in(firewall, closed, sources, (low, high), master)
             evidence = [f"NCCL, gloo and torch listen on any of {low}-{high}", *told]
             return fail(summary, fix, evidence=evidence, basis="measured")
         if any(word == "unknown" for _, _, word in answers):

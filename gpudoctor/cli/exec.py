@@ -2,7 +2,8 @@
 
 With the default policy the command notices nothing but a bounded delay: it keeps the PID,
 stdin, stdout, environment, limits, open descriptors, signal dispositions and exit code. What
-we have to say goes to stderr, and nothing that goes wrong in here keeps it from starting.
+we have to say goes to stderr, and nothing that goes wrong in here keeps it from starting. Nobody
+is contacted but the MASTER_ADDR that the job names.
 """
 
 import contextlib
@@ -89,6 +90,7 @@ def command(
 
     How many ranks there will be, CMD itself says: torchrun --nproc-per-node 8.
     Of several ranks on a node the first one checks; with block, the others wait for its verdict.
+    It contacts nobody but the MASTER_ADDR that the job names.
 
     Exit codes are those of CMD, but: 75 and 78 blocked (75: another node may do, 78: the
     launch must change), 125 wrong usage, 126 and 127 CMD cannot be started.

@@ -42,7 +42,8 @@ def command(
 ) -> None:
     """Judge launches before they run: what will break in them, line by line.
 
-    FILE is a shell script with docker or podman run in it; - is stdin. Nothing is run.
+    FILE is a compose file, a manifest of Kubernetes, a Dockerfile, a batch script of Slurm, or a
+    shell script with docker, podman, apptainer, srun or torchrun in it; - is stdin. Nothing is run.
     Exit codes are those of check; 2 also for a file that cannot be read as a launch.
     """
     given = options.Given(**shared, root="/", python=None, deep=False)

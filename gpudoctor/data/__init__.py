@@ -7,7 +7,7 @@ import msgspec
 
 
 @functools.cache
-def table(name: str) -> Any:
-    """A table by its file name without the ending."""
+def table(name: str, kind: Any = Any) -> Any:
+    """A table by its file name without the ending, as what `kind` describes."""
     with open(f"{__path__[0]}/{name}.json", "rb") as file:
-        return msgspec.json.decode(file.read())
+        return msgspec.json.decode(file.read(), type=kind)

@@ -27,7 +27,6 @@ class JobPython(Fact, frozen=True, kw_only=True):
     def nccl(self) -> tuple[int, int] | None:
         """NCCL's version by its wheel, (2, 27); None when it comes from elsewhere."""
         for name, version in self.packages.items():
-            numbers = re.match(r"(\d+)\.(\d+)", version)
-            if name.startswith("nvidia-nccl-cu") and numbers:
-                return int(numbers[1]), int(numbers[2])
+            if name.startswith("nvidia-nccl-cu") and (found := re.match(r"(\d+)\.(\d+)", version)):
+                return int(found[1]), int(found[2])
         return None

@@ -76,8 +76,10 @@ class Launch(Fact, frozen=True, kw_only=True):
     tasks: int | None = None  # of Slurm, on one node
     starter: str = ""  # what starts the ranks: "torchrun"
     only_looks: bool = False  # it runs nothing that could be training: nvidia-smi, make, pytest
+    unstepped: bool = False  # a job of several nodes, whose command no srun takes to all of them
     unknown: tuple[str, ...] = ()  # flags or keys that the launcher does not know
     refused: Mapping[str, str] = {}  # what it will not take, "--gpus device=0,1", and why
+    late: tuple[str, ...] = ()  # flags behind the image, so that its command gets them
     torn: bool = False  # a backslash is followed by blanks or a comment: the command ends there
     open_words: tuple[str, ...] = ()  # what is not known before it runs: "$SHM", "{{ .Values.n }}"
     open_fields: tuple[str, ...] = ()  # those that such words are in; "*": it may be any

@@ -130,8 +130,9 @@ def text(
     words = list(command or hook.command)
     if kind == "compose":  # it puts variables in
         words = [word.replace("$", "$$") for word in words]
-    if kind == "systemd":  # so does it, and percent signs mean something to it
-        words = [word.replace("$", "$$").replace("%", "%%") for word in words]
+    if kind == "systemd":  # so does it; "%" and, in quotes too, "\\" mean something to it
+        for special, plain in (("$", "$$"), ("%", "%%"), ("\\", "\\\\"), ("\n", "\\n")):
+            words = [word.replace(special, plain) for word in words]
     quoted = program if hook.file.endswith((".yaml", ".json", "file")) else shlex.quote(program)
     filled = (pkgutil.get_data(__name__, hook.file) or b"").decode()
     for name, value in (

@@ -1,6 +1,6 @@
 """The limits of a process (setrlimit), which nearly every launcher can set."""
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from gpudoctor.launch.settings import Memlock, NoFile, NProc, Setting, Stack
 
@@ -8,7 +8,7 @@ from gpudoctor.launch.settings import Memlock, NoFile, NProc, Setting, Stack
 NOFILE_MOST = 1 << 20  # its default
 
 
-class Rlimit(NamedTuple):
+class Rlimit(Struct, frozen=True):
     """One limit. `value` None is unlimited; `unit` is that of ulimit and limits.d."""
 
     name: str

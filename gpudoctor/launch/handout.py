@@ -28,8 +28,11 @@ HOW = {
 }
 READ = "GPUDOCTOR_READ"  # set by who has read the script
 _OF_ADMIN = frozenset({"node", "network", "cluster"})
-# What only the reader can fill in, and what ends all that runs.
-_BY_HAND = re.compile(r"(?<![\w$/{-])(?:USER|UNIT|GPU|RESOURCE)(?![\w}])|\breboot\b|\bshutdown\b")
+# What only the reader can fill in or choose, as a remark behind it says, and what ends all.
+_BY_HAND = re.compile(
+    r"(?<![\w$/{-])(?:USER|UNIT|GPU|RESOURCE)(?![\w}])|\breboot\b|\bshutdown\b|\S  # \w"
+)
+_SUDO = re.compile(r"(^|[;&|] *)sudo (?=\w)")  # not there on every node, and needless here
 
 
 def found(report: Report) -> list[Result]:
@@ -83,9 +86,10 @@ def for_admin(report: Report) -> str:
     for block in blocks:
         lines += ["", *(line for result in block.results for line in _comment(_said(result)))]
         lines += _comment(f"To do: {block.text}", "  ") if block.text else []
+        by_hand = False
         for command in _commands(_lines(block.commands)):
-            by_hand = any(_BY_HAND.search(line) for line in command)
-            lines += _comment("By hand:", "  ") if by_hand else []
+            before, by_hand = by_hand, any(_BY_HAND.search(line) for line in command)
+            lines += _comment("By hand:", "  ") if by_hand and not before else []
             lines += [f"#   {line}" for line in command] if by_hand else command
     if not blocks:
         lines += ["", *_comment("There is nothing to do here.")]
@@ -109,9 +113,8 @@ def _blocks(results: Sequence[Result], launcher: str) -> Iterator[_Block]:
     for result in results:
         for fix in result.fixes:
             if fix.launcher == "any" and (fix.needs_root or result.owner in _OF_ADMIN):
-                block = blocks.setdefault(
-                    (fix.text, fix.commands), _Block([], fix.text, fix.commands)
-                )
+                commands = [_SUDO.sub(r"\1", line) for line in fix.commands]
+                block = blocks.setdefault((fix.text, fix.commands), _Block([], fix.text, commands))
                 block.results.append(result)
     yield from blocks.values()
 

@@ -29,6 +29,7 @@ PRIVATE = ("contain", "containall", "compat")
 VARIABLES = ("APPTAINERENV_", "SINGULARITYENV_")
 _PROGRAMS = {"apptainer": "apptainer", "singularity": "apptainer"}
 _ASKED = re.compile(r"^#SBATCH.*\s(--gres=gpu|--gpus\S*=|-G[ =]?):?(?P<kind>\w*)", re.MULTILINE)
+_OF_AMD = re.compile(r"rocm|rccl|miopen|(?:HIP|ROCR)_VISIBLE|\bLUMI\b", re.IGNORECASE)
 _VENDORS = {"nv": "nvidia", "nvccli": "nvidia", "rocm": "amd"}
 
 
@@ -122,7 +123,7 @@ def _say_job(said: Said, source: Source, lines: Sequence[Command], command: Comm
             said.say("gpu_vendor", vendor, command.start)
             return
     if asked := _ASKED.search(source.text):
-        amd = "rocm" in said.fields.get("image", "") or asked["kind"].startswith("mi")
+        amd = _OF_AMD.search(source.text) or asked["kind"].startswith("mi")
         said.say("gpu_vendor", "amd" if amd else "nvidia", command.start)
 
 

@@ -285,8 +285,9 @@ class _Service:
 
     def _nodes(self, *path: str) -> Iterator[Node]:
         """What the service, and then those that it extends, say there."""
+        key, *below = path
         for table in self.tables:
-            if node := table.at(*path):
+            if node := table.at(*path) or table.at(key.replace("_", "-"), *below):
                 yield node
 
     def _node(self, *path: str) -> Node | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from gpudoctor.data import table as data
 from gpudoctor.launch._shell import without
 from gpudoctor.launch.compose import entries
 from gpudoctor.launch.settings import (
@@ -40,7 +41,12 @@ def edits(source: Source, service: Table, settings: Sequence[Setting]) -> list[E
     wanted, _ = entries([setting for setting in settings if not isinstance(setting, Drop)])
     if "group_add" in wanted:
         wanted["group_add"] = [_NUMBERS.get(group, group) for group in wanted["group_add"]]
-    found = _without(source, service, settings, wanted)
+    renamed = [s for s in settings if isinstance(s, Drop) and _right(service, s) not in wanted]
+    renames = {s: _right(service, s) for s in renamed if _right(service, s)}
+    found = _without(source, service, [s for s in settings if s not in renames], wanted)
+    for drop, right in renames.items():
+        wrong = service.own(drop.value)
+        found += [Edit(wrong.key.start, wrong.key.end, right)] if wrong and wrong.key else []
     limits = service.table(*_LIMITS)
     for key, below in _BELOW.items():
         # Said in both places, they must be the same.
@@ -52,6 +58,13 @@ def edits(source: Source, service: Table, settings: Sequence[Setting]) -> list[E
         found += _mounts(source, service, key, wanted)
     found += _command(source, service, settings)
     return [*found, *merged(source, service, wanted)]
+
+
+def _right(service: Table, drop: Drop) -> str:
+    """The key that is meant by one with hyphens; empty: none is, or it is there as well."""
+    right = drop.value.replace("-", "_")
+    known = drop.field == "unknown" and right in data("launch_keys")["service"]["value"]
+    return right if known and not service.find(right) else ""
 
 
 def _without(

@@ -4,8 +4,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
+from gpudoctor.data import table
 from gpudoctor.facts.launch import Launch, LaunchMount, Ulimit
 from gpudoctor.lint.assigned import resolved
+from gpudoctor.lint.getopt import meant
 from gpudoctor.lint.run_edits import edits
 from gpudoctor.lint.run_line import Flag, RunLine, run_line
 from gpudoctor.lint.said import Said
@@ -52,10 +56,17 @@ def launch_of(line: RunLine, source: Source) -> Launch:
             said.leave_open("*", flag.start, flag.opens)
         elif not flag.known:
             said.say("unknown", flag.written, flag.start)
+            name = meant(flag.name, table("run_flags")[line.engine])
+            if name in _READERS and not flag.opens and flag.value:
+                _say(said, replace(flag, name=name))
         elif _is_open(flag):
             for field in _fields_of(flag):
                 said.leave_open(field, flag.start, flag.opens)
         elif flag.name in _READERS:
+            _say(said, flag)
+    for flag in line.late:
+        said.say("late", flag.written, flag.start)
+        if flag.name in _READERS and not flag.opens:
             _say(said, flag)
     if line.image and line.image.opens:
         said.leave_open("image", line.image.start, line.image.opens)

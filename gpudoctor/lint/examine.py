@@ -172,7 +172,10 @@ def _change(judged: Judged, edits: list[Edit]) -> SpelledFix:
     """What one finding changes: words of a command, or lines as a diff has them."""
     source = judged.source
     if judged.found.end:
-        words = [_words(source.text[e.start : e.end], e.text) for e in edits]
+        pairs = [(_line(source.text[e.start : e.end]), _line(e.text)) for e in edits]
+        moved = {old for old, new in pairs if old and not new and ("", old) in pairs}
+        words = [f"put {text} in front of the image" for text in sorted(moved)]
+        words += [_words(old, new) for old, new in pairs if (old or new) not in moved]
         text = f"{'; '.join(dict.fromkeys(words))}."
         return SpelledFix(launcher="any", text=shareable(text[0].upper() + text[1:]))
     before, after = source.text.splitlines(), edited(source, edits).splitlines()
@@ -181,8 +184,11 @@ def _change(judged: Judged, edits: list[Edit]) -> SpelledFix:
     return SpelledFix(launcher="any", text="Change the file:", commands=changed)
 
 
-def _words(old: str, new: str) -> str:
-    before, after = (" ".join(_CONTINUED.sub(" ", text).split()) for text in (old, new))
+def _line(text: str) -> str:
+    return " ".join(_CONTINUED.sub(" ", text).split())
+
+
+def _words(before: str, after: str) -> str:
     if (not after and before.startswith("#")) or not (before or after):
         return "take out what stands behind the backslashes"
     if not after:

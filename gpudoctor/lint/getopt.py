@@ -72,7 +72,7 @@ def is_slip(flag: Flag, known: Mapping[str, Any]) -> bool:
 
 def meant(name: str, known: Mapping[str, Any]) -> str:
     """The option that a misspelt one must be; empty: it may be several, or none."""
-    return "".join(difflib.get_close_matches(name, _names(known), 1, VERY_LIKE))
+    return "".join(difflib.get_close_matches(name.replace("_", "-"), _names(known), 1, VERY_LIKE))
 
 
 def spelled(flag: Flag, known: Mapping[str, Any]) -> Edit | None:
@@ -80,8 +80,7 @@ def spelled(flag: Flag, known: Mapping[str, Any]) -> Edit | None:
     name = meant(flag.name, known)
     if not name or not flag.written.startswith("--"):
         return None
-    begin = flag.start + len("--")
-    return Edit(begin, begin + len(flag.name), name)
+    return Edit(flag.start, flag.start + len(flag.written), f"--{name}")
 
 
 def _full(name: str, known: Mapping[str, Any], abbreviated: bool) -> str:

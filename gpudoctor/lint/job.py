@@ -13,21 +13,8 @@ _STARTERS = {"torchrun", "accelerate", "deepspeed", "mpirun", "mpiexec", "horovo
 # Programs that do no training themselves: they show something, build, test, or prepare.
 _LOOKING = {
     *("nvidia-smi", "rocm-smi", "rocminfo", "amd-smi", "nvtop", "nvcc", "deviceQuery", "hy-smi"),
-    *("ls", "cat", "echo", "env", "printenv", "id", "df", "true", "uname", "which", "ldd"),
-    *(
-        "make",
-        "cmake",
-        "ninja",
-        "gcc",
-        "g++",
-        "pip",
-        "pip3",
-        "uv",
-        "conda",
-        "apt",
-        "apt-get",
-        "git",
-    ),
+    *("ls", "cat", "echo", "env", "printenv", "id", "df", "true", "uname", "which", "ldd", "git"),
+    *("make", "cmake", "ninja", "gcc", "g++", "pip", "pip3", "uv", "conda", "apt", "apt-get"),
     *("pytest", "tox", "ruff", "mypy", "cd", "mkdir", "cp", "mv", "rm", "chmod", "chown", "export"),
     *("set", "test", "[", "curl", "wget", "tar", "gpudoctor", "date", "hostname", "head", "grep"),
 }

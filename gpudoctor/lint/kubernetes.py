@@ -3,6 +3,8 @@
 import re
 from functools import partial
 
+from msgspec.structs import replace
+
 from gpudoctor.data import table as data
 from gpudoctor.facts.launch import Form, Launch, LaunchMount
 from gpudoctor.lint.kubernetes_edits import edits, edits_of_trainer
@@ -73,7 +75,8 @@ def _of_container(source: Source, pod: Pod, container: Table) -> Launch:
                 said.say("unknown", key.text, key.start)
     if is_template(source):
         said.leave_rest_open("what its template adds")
-    return said.launch(FORM, "kubernetes", name=_name(pod.manifest, pod.role, container))
+    launch = said.launch(FORM, "kubernetes", name=_name(pod.manifest, pod.role, container))
+    return replace(launch, only_looks=launch.only_looks or (pod.only_launches and not launch.gpus))
 
 
 def _of_trainer(source: Source, manifest: Table, trainer: Table) -> Launch:

@@ -37,6 +37,13 @@ class Pod(Struct):
         return self.manifest.text("apiVersion") in ("v1", "apps/v1", "batch/v1", "kubeflow.org/v1")
 
     @property
+    def only_launches(self) -> bool:
+        """Whether its command starts the ranks in other pods."""
+        of_mpi = self.kind == "MPIJob" and self.role == "Launcher"
+        works = self.manifest.scalar("spec", "runLauncherAsWorker")
+        return of_mpi and not (works and works.is_true)
+
+    @property
     def role(self) -> str:
         """Which part of a job with several kinds of pods this is."""
         for number, key in enumerate(self.path[:-1]):

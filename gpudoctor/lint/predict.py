@@ -38,10 +38,11 @@ RUNTIMES = {
 # torchrun's own, Kubeflow's, and those that launch scripts take, as ms-swift's do.
 RANKS = ("LOCAL_WORLD_SIZE", "PET_NPROC_PER_NODE", "NPROC_PER_NODE")
 NODES = ("GROUP_WORLD_SIZE", "PET_NNODES", "NNODES")
-# What looks after GPUs, or shows that they are there.
+# What looks after GPUs, or shows that they are there, or computes without torch and NCCL.
 TOOL_IMAGES = (
     *("device-plugin", "dcgm", "exporter", "gpu-operator", "feature-discovery"),
     *("cuda-sample", "vectoradd", "/driver:", "container-toolkit", "k8s-mig-manager"),
+    *("ollama/ollama", "llama.cpp"),
 )
 GPU_IMAGES = ("nvidia", "cuda", "rocm", "pytorch", "vllm", "nemo", "deepspeed", "megatron")
 
@@ -118,7 +119,7 @@ def _absent(launch: Launch, *fields: str) -> Absent | None:
 def _workload(launch: Launch) -> Workload:
     job = Workload()
     env = launch.environment
-    ranks, by = launch.ranks, launch.starter or launch.form
+    ranks, by = launch.ranks, launch.starter or ("Slurm's tasks" if launch.tasks else launch.form)
     if ranks is None:
         by = next((n for n in RANKS if env.get(n, "").isdigit()), "")
         ranks = int(env[by]) if by else None

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator, Sequence
 
+from gpudoctor.data import table
 from gpudoctor.launch import docker, podman
 from gpudoctor.launch._limits import rlimit
 from gpudoctor.launch._run import shared
@@ -20,6 +21,7 @@ from gpudoctor.launch.settings import (
     Setting,
     ShmSize,
 )
+from gpudoctor.lint.getopt import spelled
 from gpudoctor.lint.run_line import Flag, RunLine
 from gpudoctor.lint.source import Edit, Source
 
@@ -55,7 +57,13 @@ def edits(source: Source, line: RunLine, settings: Sequence[Setting]) -> list[Ed
             changes.append(Edit(old.start, old.end, text))
         else:
             added.append(text)
-    changes += [_without(line, flag) for flag in gone]
+    known = table("run_flags")[line.engine]
+    for flag in gone:
+        right = None if flag.known else spelled(flag, known)
+        changes.append(right or _without(line, flag))
+    if late := [flag for flag in line.late if Drop("late", flag.written) in settings]:
+        added.append(" ".join(source.text[flag.start : flag.end] for flag in late))
+        changes.append(Edit(late[0].start, _without(line, late[-1]).end, ""))
     if added:
         changes.append(_inserted(source, line, added))
     changes += _unset(line, settings)
@@ -105,7 +113,8 @@ def _is_against(flag: Flag, setting: Setting) -> bool:
         case HostNetwork():
             return flag.name in ("network", "publish", "publish-all")
         case GpuDevices(vendor="nvidia"):
-            return flag.name == "gpus" or flag.value.startswith("nvidia.com/gpu")
+            by_flag = flag.name == "gpus" or flag.value.startswith("nvidia.com/gpu")
+            return by_flag or _sets(flag, "NVIDIA_VISIBLE_DEVICES")
         case EnvSet(name=name) | EnvUnset(name=name):
             return _sets(flag, name)
         case Mount(target=target):

@@ -16,6 +16,9 @@ _BEFORE = {
     *("sudo", "env", "exec", "nohup", "time", "command", "nice", "ionice", "timeout", "setsid"),
     *("numactl", "taskset", "stdbuf", "srun", "doas", "systemd-inhibit", "flock", "retry"),
 }
+_ENGINES_SWITCHES = ("-D", "--debug", "--tls", "--tlsverify", "-r", "--remote")
+# Flags that no program in an image has: behind the image they are meant for the engine.
+_ENGINES_OWN = {"shm-size", "ipc", "ulimit", "cap-add", "security-opt", "group-add", "pids-limit"}
 _IMAGE_NAMES = re.compile(r"image|img|repo|tag|container|docker|registry", re.IGNORECASE)
 
 
@@ -54,7 +57,8 @@ class RunLine(Struct, frozen=True):
         flags: in their order.
         after: where the word `run` ends.
         image: None: it is missing.
-        arguments: the words after the image.
+        late: flags that are meant for the engine, and stand behind the image.
+        arguments: the words after these.
     """
 
     engine: str
@@ -63,6 +67,7 @@ class RunLine(Struct, frozen=True):
     flags: tuple[Flag, ...]
     after: int
     image: Word | None
+    late: tuple[Flag, ...]
     arguments: tuple[Word, ...]
 
 
@@ -76,16 +81,20 @@ def run_line(command: Command) -> RunLine | None:
     verb = _verb(words, at + 1)
     if verb is None:
         return None
-    flags, end = _flags(words, verb + 1, table("run_flags")[engine], table("run_flags"))
-    rest = words[end:]
+    own, all_ = table("run_flags")[engine], table("run_flags")
+    flags, end = _flags(words, verb + 1, own, all_)
+    late, begin = _flags(words, end + 1, own, all_)
+    if any(flag.borrowed or flag.name not in _ENGINES_OWN for flag in late):
+        late, begin = [], end + 1
     return RunLine(
         engine=engine,
         program=_base(words[at]),
         command=command,
         flags=tuple(flags),
         after=words[verb].end,
-        image=rest[0] if rest else None,
-        arguments=rest[1:],
+        image=words[end] if end < len(words) else None,
+        late=tuple(late),
+        arguments=words[begin:],
     )
 
 
@@ -109,15 +118,7 @@ def _verb(words: Sequence[Word], at: int) -> int | None:
         if text in ("run", "create"):
             return at
         if text.startswith("-"):
-            alone = "=" in text or text in (
-                "-D",
-                "--debug",
-                "--tls",
-                "--tlsverify",
-                "-r",
-                "--remote",
-            )
-            at += 1 if alone else 2
+            at += 1 if "=" in text or text in _ENGINES_SWITCHES else 2
         elif text == "container":
             at += 1
         else:
@@ -144,7 +145,8 @@ def _flags(
         if word.text.startswith("--"):
             written, equals, value = word.text.partition("=")
             name = all_["former"].get(written[2:], written[2:])
-            takes = name in valued or (name not in known and _takes_next(words, at))
+            takes = name.replace("_", "-") in valued
+            takes = takes or (name not in known and _takes_next(words, at))
             found = [(name, written, value, "")]
         else:
             found, takes = _letters(word.text, all_["letters"], valued)

@@ -8,10 +8,10 @@ from gpudoctor.lint.job import job_of
 from gpudoctor.lint.source import Source
 
 _MAPPINGS = ("environment", "ulimits")
-_LISTS = ("ports", "devices", "groups", "capabilities", "security", "mounts", "unknown")
+_LISTS = ("ports", "devices", "groups", "capabilities", "security", "mounts", "unknown", "late")
 _OURS = (
     *("form", "launcher", "lines", "open_fields", "open_words", "refused", "torn", "unknown"),
-    *("starter", "only_looks", "ranks", "nodes", "environment"),
+    *("starter", "only_looks", "ranks", "nodes", "environment", "late", "unstepped"),
 )
 OTHERS = "environment.*"  # variables that the file does not name, but brings
 

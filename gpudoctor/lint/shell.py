@@ -19,6 +19,8 @@ _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*(\[[^\]]*\])?\+?=")
 _NAME = re.compile(r"\$([A-Za-z_]\w*|[0-9@*#?$!-])")
 # A backslash that does not end its line, though it looks so: blanks or a comment follow.
 _TORN = re.compile(r"\\(?P<after>[ \t]+(#[^\n]*)?|\r)(?=\n)")
+# What a manual leaves to be filled in: <path/to/models>. `sort <a >b` is none.
+_PLACEHOLDER = re.compile(r"<[A-Za-z](?:[\w ./-]*[\w./-])?>(?![\w<>&])")
 _HERE = re.compile(r"<<(-?)[ \t]*(?P<quote>['\"\\]?)([\w.+-]+)")
 
 
@@ -111,7 +113,7 @@ class _Reader:
                 self._at = match.end() + 1
             elif char == "#":
                 self._to_end_of_line()
-            elif char in "<>" and not self._text.startswith(("<(", ">("), self._at):
+            elif self._redirects():
                 self._redirection()
             elif char == "&" and self._text.startswith("&>", self._at):
                 self._at += 1
@@ -141,6 +143,11 @@ class _Reader:
     def _to_end_of_line(self) -> None:
         end = self._text.find("\n", self._at, self._end)
         self._at = self._end if end < 0 else end
+
+    def _redirects(self) -> bool:
+        at, text = self._at, self._text
+        inside = text.startswith(("<(", ">("), at) or _PLACEHOLDER.match(text, at, self._end)
+        return text[at] in "<>" and not inside
 
     def _redirection(self) -> None:
         here = _HERE.match(self._text, self._at, self._end)
@@ -189,6 +196,9 @@ class _Reader:
                 piece = self._expansion(opens)
             elif char in "<>" and self._text.startswith("(", self._at + 1):
                 piece = self._bracketed(self._at + 1, opens)
+            elif left := _PLACEHOLDER.match(self._text, self._at, self._end):
+                piece, self._at = left[0], left.end()
+                opens.append(piece)
             elif char == "(" and text and _ASSIGNMENT.fullmatch("".join(text)):
                 piece = self._bracketed(self._at, opens)  # NAME=(...)
             else:

@@ -21,6 +21,8 @@ from gpudoctor.units import MIB, parse_size
 
 _DIRECTIVE = re.compile(r"^#SBATCH[ \t]+(?P<words>\S.*)$", re.MULTILINE)
 _TRAINING = re.compile(r"(^|/)(python[\d.]*|torchrun|accelerate|deepspeed)$")
+# What takes a command to the other nodes of a job.
+_TO_ALL_NODES = re.compile(r"\b(srun|mpirun|mpiexec|orterun|pdsh|clush|ssh|parallel|ray)\b")
 LATE = "sbatch reads none of them behind the first command"
 LITERAL = "sbatch replaces no variables in these lines"
 BLANKS = "no blanks around the ="
@@ -143,7 +145,13 @@ def _launch(
         say_environment(said, script, command)
     _say_counts(said, asked)
     _say_export(said, asked)
-    starter = job_of(_texts(runs)).starter
+    job = job_of(_texts(runs))
+    starter = job.starter
+    meets_others = starter == "torchrun" and job.nodes != 1 and said.fields.get("nodes", 1) > 1
+    first = next((word.text for word in runs if not is_assignment(word)), "")
+    is_plain = _TRAINING.search(first) and not _TO_ALL_NODES.search(source.text)
+    if directives and meets_others and is_plain:
+        said.say("unstepped", True, runs[0].start)
     if step and not starter and _trains(runs) and "tasks" in said.fields:
         said.say("ranks", said.fields["tasks"], runs[0].start)
     launcher = "pyxis" if "container-image" in asked else "slurm"

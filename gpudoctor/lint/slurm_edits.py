@@ -50,6 +50,8 @@ def edits(
             case Drop(field="unknown", value=value):
                 gone = [f for f in flags if not f.known and f.written == value]
                 changes += [spelled(flag, known("srun")) or _without(source, flag) for flag in gone]
+            case Drop(field="unstepped") if launch:
+                changes.append(Edit(launch.start, launch.start, "srun "))
             case Drop(field="tasks"):
                 old = [f for f in flags if f.name in _TASKS]
                 changes += [Edit(f.start, f.end, "--ntasks-per-node=1") for f in old[:1]]

@@ -39,7 +39,7 @@ class Machine:
         told: Mapping[str, int | str] | None = None,
     ) -> None:
         self.root = root
-        self.env: Mapping[str, str] = os.environ if root == "/" else {}
+        self.env: Mapping[str, str] = dict(os.environ) if root == "/" else {}
         if env is not None:
             self.env = env
         self.cwd = cwd

@@ -35,7 +35,7 @@ def promised(env: Mapping[str, str]) -> tuple[int | None, str]:
         if name in _OF_NODE and _bound(env):
             continue  # how many of the node's GPUs are this task's is not told
         try:
-            count = read(env.get(name, ""))
+            count = read(env[name]) if env.get(name) else 0
         except ValueError:
             continue
         if count > 0:

@@ -4,8 +4,9 @@ import itertools
 import re
 from collections import Counter
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gpudoctor.data import table
@@ -25,7 +26,7 @@ NOT_IN_KFD = "not in KFD's topology: ROCm cannot use it"
 VGA = "0x0300"  # PCI class; accelerators have another, old display cards have it too
 
 
-class AmdGpus(NamedTuple):
+class AmdGpus(Struct, frozen=True):
     """AMD's half of `Gpus`."""
 
     devices: tuple[Gpu, ...]
@@ -35,7 +36,7 @@ class AmdGpus(NamedTuple):
     remarks: tuple[str, ...]
 
 
-class _Card(NamedTuple):
+class _Card(Struct, frozen=True):
     device: Device
     node: KfdGpu | None  # None: KFD does not have it
     alone: bool = True  # not one of several partitions
@@ -43,7 +44,8 @@ class _Card(NamedTuple):
 
 def amd_gpus(machine: Machine) -> AmdGpus | None:
     """AMD's GPUs, None if there is none. Only for an isolated probe."""
-    nodes, denied = kfd_topology(machine)
+    topology = kfd_topology(machine)
+    nodes, denied = topology.gpus, topology.denied
     bus_ids = _bus_ids(machine)
     if not nodes and not bus_ids and not denied:
         return None

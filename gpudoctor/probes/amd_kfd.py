@@ -1,20 +1,20 @@
 """GPUs as the kernel's compute driver KFD lists them: what ROCm itself starts from."""
 
 import errno
-from typing import NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gpudoctor.facts.gpus import Link
 from gpudoctor.probes import Machine
+from gpudoctor.probes.signs import KFD_NODES
 
-NODES = "/sys/class/kfd/kfd/topology/nodes"
 XGMI = 11  # HSA_IOLINK_TYPE_XGMI; 2 is PCIe
 ONE_HOP = 15  # the weight that KFD gives a direct XGMI link; twice that for two hops
 LOCAL_MEMORY = (1, 2)  # heap types: the GPU's own memory, seen by the CPU or not
 
 
-class KfdLink(NamedTuple):
+class KfdLink(Struct, frozen=True):
     """A way from one node to another."""
 
     to: int
@@ -22,7 +22,7 @@ class KfdLink(NamedTuple):
     weight: int
 
 
-class KfdGpu(NamedTuple):
+class KfdGpu(Struct, frozen=True):
     """A GPU, or a partition of one."""
 
     node: int
@@ -52,7 +52,7 @@ class KfdGpu(NamedTuple):
         return tuple(Link(number=n, active=True, peer=peer) for n, peer in enumerate(peers))
 
 
-class Topology(NamedTuple):
+class Topology(Struct, frozen=True):
     """All GPUs of KFD, and how many more the device cgroup keeps from us."""
 
     gpus: tuple[KfdGpu, ...]
@@ -62,8 +62,8 @@ class Topology(NamedTuple):
 def kfd_topology(machine: Machine) -> Topology:
     """Every node with SIMD units; the others are CPUs."""
     gpus, denied = [], 0
-    for number in sorted(int(name) for name in machine.list(NODES) if name.isdigit()):
-        folder = f"{NODES}/{number}"
+    for number in sorted(int(name) for name in machine.list(KFD_NODES) if name.isdigit()):
+        folder = f"{KFD_NODES}/{number}"
         try:
             gpu_id = int(machine.read(f"{folder}/gpu_id"))
             properties = parse_properties(machine.read(f"{folder}/properties"))

@@ -1,7 +1,9 @@
 """Look at the limits of this process's cgroups: version 1, version 2, or both at once."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from gpudoctor.facts.cgroup import Cgroup
 from gpudoctor.probes import Machine, probe
@@ -18,14 +20,14 @@ MEMORY_FILES = {
 }
 
 
-class Way(NamedTuple):
+class Way(Struct, frozen=True):
     """The directories of one controller, from this process's own up to the visible root."""
 
     version: int
     levels: tuple[str, ...]
 
 
-class Level(NamedTuple):
+class Level(Struct, frozen=True):
     """A limit somewhere on the way, and what is used of it."""
 
     at: str

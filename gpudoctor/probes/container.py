@@ -113,9 +113,11 @@ def _launcher(
 
 def _in_service(machine: Machine) -> bool:
     """Whether a unit of the system started us; shells of a login are in scopes of a user."""
+    if "INVOCATION_ID" not in machine.env:
+        return False
     groups = machine.text("/proc/self/cgroup") or ""
     service = re.search(r":(name=systemd)?:/system\.slice/.*\.service$", groups, re.MULTILINE)
-    return "INVOCATION_ID" in machine.env and service is not None
+    return service is not None
 
 
 def _slurm_cgroup(machine: Machine) -> re.Match[str] | None:
@@ -131,8 +133,8 @@ def _rootless(machine: Machine) -> bool:
 
 def _private(machine: Machine, kind: str) -> bool | None:
     """Whether a namespace is not the machine's first; None: it cannot be told."""
-    number = re.search(r"\[(\d+)\]", machine.link(f"/proc/self/ns/{kind}"))
-    return None if number is None else number[1] not in FIRST[kind]
+    number = machine.link(f"/proc/self/ns/{kind}").partition("[")[2].rstrip("]")
+    return number not in FIRST[kind] if number else None
 
 
 def _net_private(machine: Machine) -> bool | None:

@@ -1,12 +1,14 @@
 """Initialise a vendor's runtime and count its GPUs: foreign code, for isolated probes only."""
 
 import ctypes
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from gpudoctor.data import table
 
 
-class Started(NamedTuple):
+class Started(Struct, frozen=True):
     """What the runtime returned. The code is the first that is not 0."""
 
     code: int

@@ -1,7 +1,5 @@
 """Look for GPU and RDMA device nodes."""
 
-import re
-
 from gpudoctor.facts.devices import Devices
 from gpudoctor.probes import Machine, probe
 
@@ -12,13 +10,13 @@ _ASK_FOR_RDMA = ("NCCL_IB_HCA", "MELLANOX_VISIBLE_DEVICES", "FI_EFA_USE_DEVICE_R
 @probe()
 def devices(machine: Machine) -> Devices:
     """Device nodes by name; whether they open is another question."""
-    nvidia = [re.fullmatch(r"nvidia(\d+)", name) for name in machine.list("/dev")]
+    nvidia = [name[6:] for name in machine.list("/dev") if name.startswith("nvidia")]
     render: list[str] = []
     if machine.exists("/dev/kfd"):
         nodes = [name for name in machine.list("/dev/dri") if name.startswith("renderD")]
         render = [name for name in nodes if _is_amd(machine, name)]
     return Devices(
-        nvidia=tuple(sorted(int(match[1]) for match in nvidia if match)),
+        nvidia=tuple(sorted(int(number) for number in nvidia if number.isdecimal())),
         amd_render=tuple(render),
         rdma=tuple(n for n in machine.list("/dev/infiniband") if n.startswith("uverbs")),
         rdma_in_sysfs=tuple(machine.list("/sys/class/infiniband")),

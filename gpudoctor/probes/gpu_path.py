@@ -17,10 +17,7 @@ from gpudoctor.facts.gpu_path import (
     PciBus,
 )
 from gpudoctor.probes import Machine, error_words, linker, pci, probe, signs
-from gpudoctor.probes import kernel_log as log
 from gpudoctor.probes.allocation import CHOOSE, local_rank, promised
-from gpudoctor.probes.amd_kfd import NODES as KFD_NODES
-from gpudoctor.probes.amd_kfd import arch_of, parse_properties
 from gpudoctor.probes.cgroup import parse_cpus
 from gpudoctor.probes.in_time import in_time
 from gpudoctor.snapshot import Absent
@@ -73,15 +70,22 @@ def kernel_driver(machine: Machine) -> KernelDriver:
 
 def parse_version(text: str) -> tuple[str, bool | None]:
     """The version in /proc/driver/nvidia/version, and whether it is the open kernel module."""
+    if not text:
+        return "", None
     line = re.search(r"^NVRM version:.*?\b(\d{2,}\.\d[\d.]*)", text, re.MULTILINE)
     return (line[1], "Open Kernel Module" in line[0]) if line else ("", None)
 
 
 def _kfd_gpus(machine: Machine) -> list[str]:
+    nodes = sorted(map(int, filter(str.isdigit, machine.list(signs.KFD_NODES))))
+    if not nodes:
+        return []
+    from gpudoctor.probes.amd_kfd import arch_of, parse_properties  # not where there is no GPU
+
     found = []
-    for node in sorted(map(int, filter(str.isdigit, machine.list(KFD_NODES)))):
+    for node in nodes:
         # Unreadable for a GPU that a device cgroup keeps from us.
-        text = machine.text(f"{KFD_NODES}/{node}/properties") or ""
+        text = machine.text(f"{signs.KFD_NODES}/{node}/properties") or ""
         if arch := arch_of(parse_properties(text).get("gfx_target_version", 0)):
             found.append(arch)
     return found
@@ -207,6 +211,8 @@ def hip_init(machine: Machine) -> HipInit | Absent:
 @probe(isolated=True, unless=signs.no_gpu)
 def kernel_log(machine: Machine) -> KernelLog | Absent:
     """Lines about GPUs, from /dev/kmsg or by the system call behind dmesg."""
+    from gpudoctor.probes import kernel_log as log  # not where there is no GPU
+
     addresses = [gpu.bus_id for gpu in pci.gpus(machine)[0]]
     try:
         return KernelLog(source=log.KMSG, lines=log.of_gpus(log.kmsg(machine), addresses))

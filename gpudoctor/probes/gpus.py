@@ -1,12 +1,13 @@
 """Ask the vendors' libraries and drivers about their GPUs."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpudoctor.facts.gpus import NVML_NO_LIBRARY, Gpus, Nvml
-from gpudoctor.probes import Machine, linker, nvml_library, probe, signs
-from gpudoctor.probes.amd_gpus import AmdGpus, amd_gpus
-from gpudoctor.probes.nvidia_gpus import nvidia_gpus
+from gpudoctor.probes import Machine, linker, probe, signs
 from gpudoctor.snapshot import Absent
+
+if TYPE_CHECKING:
+    from gpudoctor.probes.amd_gpus import AmdGpus
 
 ONLY_LIVE = "NVIDIA's library is asked only on the machine itself, not under --root"
 START = 20.0  # a driver without persistence first wakes each GPU, about 2 s each
@@ -16,11 +17,14 @@ ANSWER = 1.0  # kept back of it, to say what there is
 @probe(alone=True, timeout=START, unless=signs.no_gpu)
 def gpus(machine: Machine) -> Gpus | Absent:
     """All GPUs of both vendors, as their libraries and drivers describe them."""
+    from gpudoctor.probes.amd_gpus import amd_gpus  # not where there is no GPU
+    from gpudoctor.probes.nvidia_gpus import nvidia_gpus
+
     nvidia = nvidia_gpus(machine, START - ANSWER) if machine.live else Absent(ONLY_LIVE)
     return together(nvidia, amd_gpus(machine))
 
 
-def together(nvidia: Gpus | Absent, amd: AmdGpus | None) -> Gpus | Absent:
+def together(nvidia: Gpus | Absent, amd: "AmdGpus | None") -> Gpus | Absent:
     """Both vendors' GPUs as one fact."""
     if amd is None:
         return nvidia
@@ -41,6 +45,8 @@ def nvml(machine: Machine) -> Nvml | Absent:
     """Load NVIDIA's management library and initialise it, nothing more."""
     if not machine.live:
         return Absent(ONLY_LIVE)
+    from gpudoctor.probes import nvml_library
+
     library = nvml_library.load(machine)
     if library is None:
         return Absent(signs.no_nvidia(machine))

@@ -6,7 +6,9 @@ Only for isolated probes: loading runs foreign code.
 import os
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from gpudoctor.probes import Machine
 
@@ -14,7 +16,7 @@ from gpudoctor.probes import Machine
 DEFAULT_DIRS = ("/lib64", "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib")
 
 
-class Library(NamedTuple):
+class Library(Struct, frozen=True):
     """A loaded library, or why there is none."""
 
     handle: Any = None

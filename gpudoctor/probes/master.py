@@ -6,8 +6,9 @@ import select
 import sys
 import time
 from collections.abc import Container
-from typing import Any, NamedTuple
+from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gpudoctor.facts.master import Attempt, Master
@@ -225,7 +226,7 @@ def _bind(port: int) -> str:
     return ""
 
 
-class Owner(NamedTuple):
+class Owner(Struct, frozen=True):
     """A socket in /proc/net/tcp."""
 
     state: str

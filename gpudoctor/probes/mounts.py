@@ -1,12 +1,13 @@
 """Read /proc/self/mountinfo."""
 
 import re
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from gpudoctor.probes import Machine
 
 
-class Mount(NamedTuple):
+class Mount(Struct, frozen=True):
     """One line of mountinfo."""
 
     root: str  # the directory of the file system that is mounted
@@ -62,4 +63,6 @@ def mount_of(found: list[Mount], path: str) -> Mount | None:
 
 def _unescape(text: str) -> str:
     """White space, backslash and # stand as three octal digits."""
+    if "\\" not in text:
+        return text
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)

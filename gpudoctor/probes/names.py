@@ -3,7 +3,9 @@
 import functools
 import os
 import time
-from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gpudoctor.facts.names import Names
 from gpudoctor.probes import Machine, probe
@@ -15,7 +17,7 @@ SECONDS = 4.0  # a resolver that nobody answers gives up after 10: 5 s and anoth
 STACK = 1 << 20  # bytes: the resolver and the modules of nsswitch.conf use more than a little
 
 
-class Resolved(NamedTuple):
+class Resolved(Struct, frozen=True):
     """What getaddrinfo(3) says of a name."""
 
     addresses: tuple[str, ...] = ()
@@ -67,7 +69,7 @@ def resolve(name: str, seconds: float = SECONDS) -> Resolved:
     took = round(time.monotonic() - started, 4)
     if found is None:
         return Resolved(error=f"no answer in {seconds:g} s", seconds=took)
-    return found._replace(seconds=took)
+    return replace(found, seconds=took)
 
 
 def _ask(name: str) -> Resolved:

@@ -4,7 +4,8 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from gpudoctor.data import table
 from gpudoctor.facts.nccl import NcclAnswer, NcclFile, NcclSettings
@@ -40,7 +41,7 @@ SHELL_FILES = (
 )
 
 
-class Setting(NamedTuple):
+class Setting(Struct, frozen=True):
     """An assignment in a shell's file."""
 
     name: str
@@ -132,7 +133,7 @@ def _origins(machine: Machine, names: Iterable[str], home: str) -> dict[str, str
     found = {}
     for name in names:
         value = machine.env[name]
-        files = [setting.where for setting in written if setting[:2] == (name, value)]
+        files = [s.where for s in written if (s.name, s.value) == (name, value)]
         if first.get(name) == value:
             found[name] = "pid 1"
         elif files:

@@ -9,7 +9,8 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from gpudoctor.facts.network import Address
 
@@ -32,7 +33,7 @@ _IN_VAIN = 0x01 | 0x20  # NUD_INCOMPLETE, NUD_FAILED of linux/neighbour.h
 _OWN_RULES = (0, 32766, 32767)  # priorities of those that every kernel has
 
 
-class RawLink(NamedTuple):
+class RawLink(Struct, frozen=True):
     """A link as the kernel tells it; 0 and empty: not told."""
 
     ifindex: int
@@ -50,7 +51,7 @@ class RawLink(NamedTuple):
     carrier_changes: int | None
 
 
-class RawRoute(NamedTuple):
+class RawRoute(Struct, frozen=True):
     """A route of the main table."""
 
     destination: str

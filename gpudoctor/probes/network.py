@@ -43,7 +43,7 @@ _KINDS: dict[str, Kind] = {
 _DEVICES = ("physical", "wireless", "infiniband", "bond", "other")  # /sys knows their speed
 _ON_ANOTHER = ("vlan", "macvlan", "tunnel")  # their parent carries them; a veth's is its peer
 _UNKNOWN_SPEED = (-1, 0, 0xFFFFFFFF)
-_PCI = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+_PCI = r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]"
 MOST_ROUTES = 1000  # a router may have all of the Internet's
 
 
@@ -154,7 +154,7 @@ def _pci(link: "RawLink", path: str) -> str:
     """The PCI function that an interface is of: of virtio's, the one that virtio is on."""
     if link.bus == "pci":
         return link.device
-    return next(iter(reversed(_PCI.findall(path))), "")
+    return next(iter(reversed(re.findall(_PCI, path))), "")
 
 
 @probe()

@@ -4,7 +4,8 @@ import functools
 import os
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from gpudoctor.facts.gpu_path import PciGpu
 from gpudoctor.probes import Machine
@@ -23,7 +24,7 @@ WIDTHS = (1, 2, 4, 8, 12, 16, 32)  # a device that does not answer shows 0, 63 o
 _ADDRESS = r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]"
 
 
-class Link(NamedTuple):
+class Link(Struct, frozen=True):
     """A PCIe link; the highest values are those of card and slot together."""
 
     width: int | None

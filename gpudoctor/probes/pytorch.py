@@ -5,9 +5,10 @@ import os
 import re
 import signal
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from gpudoctor.facts.job_python import JobPython
 from gpudoctor.facts.pytorch import TorchBuild, TorchRun
@@ -20,7 +21,7 @@ GRACE = 0.5  # seconds that a killed process gets to go
 ASK = "imports torch (some seconds): gpudoctor check torch"
 
 
-class Ended(NamedTuple):
+class Ended(Struct, frozen=True):
     """What the script said, and how it ended: "SIGSEGV", "no answer in 20 s"; empty: well."""
 
     said: str

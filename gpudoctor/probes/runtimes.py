@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from gpudoctor.facts.container import Clue
 from gpudoctor.probes import Machine
@@ -11,7 +12,7 @@ from gpudoctor.probes.mounts import Mount, parse
 ID = "[0-9a-f]{64}"
 
 
-class Sign(NamedTuple):
+class Sign(Struct, frozen=True):
     """What a text shows when a runtime made it."""
 
     runtime: str
@@ -153,6 +154,6 @@ def _manager(machine: Machine) -> tuple[str, str]:
 
 
 def _signs(signs: tuple[Sign, ...], text: str, where: str) -> Iterator[Clue]:
-    for sign in signs:
+    for sign in signs if text else ():
         if match := re.search(sign.pattern, text, re.MULTILINE):
             yield Clue(sign.runtime, sign.points, f"{where}: {match[0][:60]}")

@@ -8,6 +8,7 @@ import functools
 
 from gpudoctor.probes import Machine, linker, pci
 
+KFD_NODES = "/sys/class/kfd/kfd/topology/nodes"
 NVIDIA_LIBRARIES = ("libcuda.so.1", "libnvidia-ml.so.1")
 
 
@@ -28,7 +29,7 @@ def nvidia_library(machine: Machine) -> bool:
 @functools.cache
 def amd_gpu(machine: Machine) -> bool:
     """Whether a device node, KFD or the PCI bus speaks of an AMD GPU."""
-    if machine.exists("/dev/kfd") or machine.exists("/sys/class/kfd/kfd/topology/nodes"):
+    if machine.exists("/dev/kfd") or machine.exists(KFD_NODES):
         return True
     return "amd" in pci.vendors(machine)
 

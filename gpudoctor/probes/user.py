@@ -2,7 +2,8 @@
 
 import os
 import re
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from gpudoctor.facts.user import User
 from gpudoctor.probes import Machine, probe
@@ -13,7 +14,7 @@ NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")  # in the order of getpass.getu
 SECONDS = 2.0  # for LDAP and the like
 
 
-class Entry(NamedTuple):
+class Entry(Struct, frozen=True):
     """What is used of a passwd entry."""
 
     name: str

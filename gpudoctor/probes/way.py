@@ -2,7 +2,9 @@
 
 import errno
 import struct
-from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 # linux/rtnetlink.h, linux/sockios.h
 _LOCAL = 2  # RTN_LOCAL
@@ -12,7 +14,7 @@ _GET_MTU = 0x8921
 _HEADER, _ROUTE, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=8BI"), struct.Struct("=HH")
 
 
-class Way(NamedTuple):
+class Way(Struct, frozen=True):
     """The kernel's answer; `error` is the name of its refusal, "ENETUNREACH"."""
 
     interface: str = ""
@@ -46,7 +48,7 @@ def way_to(ip: str) -> Way | None:
     except OSError:
         return None
     if way.interface and way.mtu is None and not way.here:
-        return way._replace(mtu=_mtu(way.interface))
+        return replace(way, mtu=_mtu(way.interface))
     return way
 
 

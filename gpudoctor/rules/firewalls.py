@@ -3,8 +3,8 @@
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gpudoctor.facts.firewall import Chain, Firewall, Rule, Verdict
@@ -13,7 +13,7 @@ FIREWALLD_AGAIN = "sudo firewall-cmd --reload"
 DEEPEST = 16  # jumps; the kernel allows no more
 
 
-class Connection(NamedTuple):
+class Connection(Struct, frozen=True):
     """A new TCP connection. `source` may be a network: then some of it may be let in."""
 
     source: str
@@ -51,7 +51,7 @@ def verdicts(
     starts = sorted(edge for edge in edges if connection.port <= edge <= last_port + 1)
     found: list[tuple[int, int, Verdict]] = []
     for start, end in itertools.pairwise(starts):
-        answer = verdict(firewall, connection._replace(port=start))
+        answer = verdict(firewall, replace(connection, port=start))
         if found and found[-1][2] == answer:
             start = found.pop()[0]
         found.append((start, end - 1, answer))

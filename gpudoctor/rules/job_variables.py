@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from gpudoctor.facts.job import Job
 from gpudoctor.redact import value_of
 
-_MORE = re.compile(r"//|^[^:\[\]]+:\d+$|^\[.*\]")  # a URL, a port behind it, brackets around it
-_LIST = re.compile(r"[\[\],\s]")  # as Slurm writes nodes: "node[1-4]"
+_MORE = r"//|^[^:\[\]]+:\d+$|^\[.*\]"  # a URL, a port behind it, brackets around it
+_LIST = r"[\[\],\s]"  # as Slurm writes nodes: "node[1-4]"
 TORCHRUN_PORT, RDZV_PORT = 29500, 29400  # torchrun's defaults: --master-port, --rdzv-endpoint
 
 Reading = Callable[[str], int | str]
@@ -49,9 +49,9 @@ def host_and_port(endpoint: str) -> tuple[str, int | None]:
 
 def malformed(address: str) -> str:
     """What keeps a MASTER_ADDR from being one host, in words; empty: nothing."""
-    if _MORE.search(address):
+    if re.search(_MORE, address):
         return "is not an address alone"
-    return "is a list, not one node" if _LIST.search(address) else ""
+    return "is a list, not one node" if re.search(_LIST, address) else ""
 
 
 def _endpoint_port(text: str) -> int:

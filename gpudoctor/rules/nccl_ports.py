@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from gpudoctor.facts.environment import Environment
 from gpudoctor.facts.gpus import Gpus
@@ -20,7 +21,7 @@ INDEX_BY_ITSELF = (2, 21)  # NCCL's first that chooses the GID: default -1, net_
 IPV4 = "0000:0000:0000:0000:0000:ffff:"  # and 32 bits
 
 
-class Port(NamedTuple):
+class Port(Struct, frozen=True):
     """A port and its device."""
 
     device: RdmaDevice
@@ -119,9 +120,9 @@ def carries(rdma: Rdma, values: Mapping[str, str]) -> bool:
 
 def number(text: str) -> int | None:
     """A variable's number as strtoll reads it; None: not set."""
-    match = re.match(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|\d+)", text)
     if not text.strip():
         return None
+    match = re.match(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|\d+)", text)
     if match is None:
         return 0
     digits = match[2]

@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
-import msgspec
 from msgspec import Struct
 
 from gpudoctor.data import table
@@ -42,19 +41,38 @@ class Variable(Struct, frozen=True):
     source: str = ""  # where it differs from its library's
 
 
+class _Library(Struct, frozen=True):
+    variables: Mapping[str, Variable]
+
+
+class _Table(Struct, frozen=True):
+    """The whole table."""
+
+    libraries: tuple[_Library, ...]
+    families: tuple[str, ...]  # first words of names
+    misspelt: Mapping[str, str]  # first words, with the right one
+    open_prefixes: tuple[str, ...]  # of names that may end in anything
+    allocator_keys: tuple[str, ...]
+
+
+def _table() -> _Table:
+    found: _Table = table("environment", _Table)
+    return found
+
+
 @functools.cache
 def known() -> Mapping[str, Variable]:
     """Every variable in the table, by name."""
     rows: dict[str, Variable] = {}
-    for library in table("environment")["libraries"]:
-        rows |= msgspec.convert(library["variables"], dict[str, Variable])
+    for library in _table().libraries:
+        rows.update(library.variables)
     return rows
 
 
 def is_of_a_library(name: str) -> bool:
     """Whether a name looks like a variable of NCCL, PyTorch, CUDA or ROCm, or a slip of one."""
     first = name.upper().partition("_")[0]
-    return first in table("environment")["families"] or first in table("environment")["misspelt"]
+    return first in _table().families or first in _table().misspelt
 
 
 def is_of_nccl(name: str) -> bool:
@@ -69,13 +87,13 @@ def meant(name: str) -> str:
     that differ in a short word (NCCL_IB_TC, NCCL_IB_SL) are not slips of each other.
     """
     upper = name.upper()
-    if name in known() or upper.startswith(tuple(table("environment")["open_prefixes"])):
+    if name in known() or upper.startswith(_table().open_prefixes):
         return ""
     first, _, rest = upper.partition("_")
-    right = f"{table('environment')['misspelt'].get(first, first)}_{rest}"
+    right = f"{_table().misspelt.get(first, first)}_{rest}"
     if right in known():
         return right
-    if first not in table("environment")["families"]:
+    if first not in _table().families:
         return ""
     near = [other for other in known() if other.startswith(f"{first}_") and _slip(upper, other)]
     return near[0] if len(near) == 1 else ""
@@ -118,7 +136,7 @@ def corrected(name: str, value: str) -> str:
 
 
 def _allocator_conf(value: str) -> str:
-    keys = table("environment")["allocator_keys"]
+    keys = _table().allocator_keys
     for item in re.sub(r"\[[^]]*\]", "", value).split(","):
         key, _, setting = (part.strip() for part in item.partition(":"))
         if "=" in key:

@@ -32,6 +32,11 @@ def launch(text: str) -> Launch:
             id="the job asks for GPUs",
         ),
         pytest.param(
+            "#SBATCH --gres=gpu:8\nmodule load PyTorch/2.2-rocm-5.6\nsingularity exec $SIF x",
+            {"gpus": None, "gpu_vendor": "amd"},
+            id="the script speaks of ROCm",
+        ),
+        pytest.param(
             "apptainer exec -B /a:/b:ro,/c -e a.sif x",
             {
                 "mounts": (

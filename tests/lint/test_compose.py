@@ -196,7 +196,11 @@ RESERVED = "    deploy:\n      resources:\n        reservations:\n          devi
             },
             id="rights",
         ),
-        pytest.param("    shm-size: 1g\n    x-own: 1\n", {"unknown": ("shm-size",)}, id="a slip"),
+        pytest.param(
+            "    shm-size: 1g\n    x-own: 1\n",
+            {"unknown": ("shm-size",), "shm_bytes": 1 << 30},
+            id="a slip",
+        ),
         pytest.param(
             "    shm_size: 8 gigs\n",
             {
@@ -359,7 +363,13 @@ def test_no_services(text):
             '    tmpfs: ["/tmp:exec,mode=1777"]\n',
             id="another tmpfs",
         ),
-        pytest.param("    shm-size: 1g\n", Drop("unknown", "shm-size"), "", id="a slip"),
+        pytest.param(
+            "    shm-size: 1g\n",
+            Drop("unknown", "shm-size"),
+            "    shm_size: 1g\n",
+            id="a slip",
+        ),
+        pytest.param("    nonsense: 1g\n", Drop("unknown", "nonsense"), "", id="who knows what"),
         pytest.param(
             "    ports: ['1:1', '2:2']\n", Drop("ports", "1:1"), "    ports: ['2:2']\n", id="a port"
         ),

@@ -132,6 +132,38 @@ def test_what_the_engine_refuses(flags, refused, why):
 
 
 @pytest.mark.parametrize(
+    ("words", "late", "command"),
+    [
+        pytest.param("--shm-size=1g a", ("--shm-size",), ("a",), id="one"),
+        pytest.param("--ipc host --shm-size 1g a", ("--ipc", "--shm-size"), ("a",), id="two"),
+        pytest.param("a --shm-size=1g", (), ("a", "--shm-size=1g"), id="the program's own"),
+        pytest.param("--gpus 8", (), ("--gpus", "8"), id="an entrypoint's own"),
+        pytest.param(
+            "--ulimit=a --model x", (), ("--ulimit=a", "--model", "x"), id="among an entrypoint's"
+        ),
+    ],
+)
+def test_flags_behind_the_image(words, late, command):
+    (found,) = launches(f"docker run image {words}")
+
+    assert (found.image, found.late, found.command) == ("image", late, command)
+
+
+@pytest.mark.parametrize(
+    ("flags", "size"),
+    [
+        pytest.param("--shm_size=1g", 1 << 30, id="value in the word"),
+        pytest.param("--shm_size 1g", 1 << 30, id="value in the next"),
+        pytest.param("--sh 1g", None, id="what it means is not clear"),
+    ],
+)
+def test_a_misspelt_flag_says_what_it_means(flags, size):
+    (found,) = launches(f"docker run {flags} image")
+
+    assert (found.unknown, found.shm_bytes) == ((flags[: flags.index("1") - 1],), size)
+
+
+@pytest.mark.parametrize(
     ("text", "count"),
     [
         pytest.param("docker run image", 1, id="docker"),

@@ -23,6 +23,7 @@ LINT = [sys.executable, "-m", "gpudoctor", "lint"]
 BAD = {
     "Dockerfile": {"2 launch-ranks fail", "3 nccl-environment warn"},
     "apptainer.sbatch": {"3 launch-flags fail", "3 launch-nv warn"},
+    "behind.sh": {"3 launch-flags fail"},
     "compose.yaml": {
         "5 launch-ipc warn",
         "7 launch-ranks fail",
@@ -34,9 +35,11 @@ BAD = {
     "docker-no-gpu.sh": {"1 launch-devices warn"},
     "docker-ranks.sh": {"2 launch-ranks fail"},
     "docker-stack.sh": {"1 limits-nofile warn", "1 limits-stack warn"},
+    "first-node.sbatch": {"6 launch-tasks fail"},
     "hidden.sbatch": {"3 launch-ranks fail"},
     "job-shm.yaml": {"22 shm-cgroup warn"},
     "late.sbatch": {"4 launch-flags fail"},
+    "mpi.yaml": {"21 shm-size fail"},
     "pod-no-shm.yaml": {"7 shm-size fail", "11 launch-ranks fail"},
     "podman-both.sh": {"1 launch-ipc fail"},
     "seed-amd-bridge.sh": {"1 launch-ports fail"},
@@ -44,6 +47,8 @@ BAD = {
     "seed-cpm.sh": {"1 launch-flags fail"},
     "seed-env.sh": {"1 launch-ranks fail"},
     "seed-nemo-both.sh": {"1 launch-ipc warn"},
+    "underscore.sh": {"1 launch-flags fail"},
+    "slip.yaml": {"5 launch-flags fail"},
     "srun.sh": {"1 launch-ranks fail"},
     "twice.sbatch": {
         "3 launch-tasks fail",

@@ -194,3 +194,37 @@ def test_findings_stand_at_their_lines():
 
     lines = {r.id: r.place.line for r in report.results if r.place and r.status.value != "skip"}
     assert (lines["launch-network"], lines["launch-shm"]) == (12, 24)
+
+
+MPI = """\
+apiVersion: kubeflow.org/v2beta1
+kind: MPIJob
+metadata: {{name: bench}}
+spec:
+  slotsPerWorker: 8
+{more}  mpiReplicaSpecs:
+    Launcher:
+      template:
+        spec:
+          containers:
+            - {{name: l, image: mpioperator/nccl, command: [mpirun, -np, "16", all_reduce_perf]}}
+    Worker:
+      replicas: 2
+      template:
+        spec:
+          containers:
+            - {{name: w, image: mpioperator/nccl, resources: {{limits: {{nvidia.com/gpu: 8}}}}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "lines"),
+    [
+        pytest.param("", [17], id="elsewhere"),
+        pytest.param("  runLauncherAsWorker: true\n", [12, 18], id="beside it as well"),
+    ],
+)
+def test_the_launcher_of_mpi_is_judged_where_it_trains(more, lines):
+    report, _ = lint(MPI.format(more=more), "mpi.yaml")
+
+    assert [r.place.line for r in report.results if r.status.value == "fail"] == lines

@@ -182,6 +182,7 @@ def test_torchrun_sets_threads():
     "launch",
     [
         pytest.param(docker(gpus=None, image="postgres:16"), id="a database"),
+        pytest.param(docker(image="ollama/ollama:latest"), id="no torch"),
         pytest.param(docker(gpus=None, image="python:3.12", command=("pytest",)), id="CI"),
         pytest.param(docker(only_looks=True), id="nvidia-smi"),
         pytest.param(docker(gpus=None), id="nothing said"),

@@ -41,6 +41,30 @@ def changed(text: str, *settings: Setting) -> str:
     [
         pytest.param("docker run i c", [ShmSize(GIB)], "docker run --shm-size=1g i c", id="added"),
         pytest.param(
+            "docker run --runtime=nvidia -e NVIDIA_VISIBLE_DEVICES=0 i c",
+            [GpuDevices("nvidia", 4)],
+            "docker run --runtime=nvidia --gpus 4 i c",
+            id="GPUs by a variable",
+        ),
+        pytest.param(
+            "docker run --shm_size 1g -it i c",
+            [Drop("unknown", "--shm_size")],
+            "docker run --shm-size 1g -it i c",
+            id="misspelt",
+        ),
+        pytest.param(
+            "docker run --rm i --shm-size=1g --ipc private c",
+            [Drop("late", "--shm-size"), Drop("late", "--ipc")],
+            "docker run --rm --shm-size=1g --ipc private i c",
+            id="behind the image",
+        ),
+        pytest.param(
+            "docker run i --shm-size=1g",
+            [Drop("late", "--shm-size")],
+            "docker run --shm-size=1g i ",
+            id="behind the image, and nothing else",
+        ),
+        pytest.param(
             "docker run --shm-size 64m -it i c",
             [ShmSize(GIB)],
             "docker run --shm-size=1g -it i c",

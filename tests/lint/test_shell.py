@@ -38,6 +38,8 @@ def words(text: str) -> list[list[str]]:
         pytest.param("a <(b c) d", [["a", "(b c)", "d"]], id="process substitution"),
         pytest.param("((a = 1 << 3)); b", [["b"]], id="arithmetic"),
         pytest.param("((a); b)", [["a"], ["b"]], id="two subshells"),
+        pytest.param("sort <a>b", [["sort"]], id="two redirections"),
+        pytest.param("sort <a.txt > b", [["sort"]], id="two redirections with blanks"),
         pytest.param("", [], id="nothing"),
     ],
 )
@@ -57,6 +59,8 @@ def test_words(text, found):
         pytest.param("'$A'", (), id="not in quotes"),
         pytest.param("\\$A", (), id="not behind a backslash"),
         pytest.param("a$", (), id="a dollar alone"),
+        pytest.param("<path/to your-models>:/m", ("<path/to your-models>",), id="to be filled in"),
+        pytest.param("--model=<MODEL>", ("<MODEL>",), id="to be filled in, behind a flag"),
     ],
 )
 def test_opens(text, opens):

@@ -281,3 +281,32 @@ def test_edits(text, setting: Setting, expected):
     (found,) = read(source)
 
     assert edited(source, found.edits([setting])) == expected
+
+
+MULTI = "torchrun --nnodes=2 --nproc-per-node=4 t.py"
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        pytest.param(MULTI, True, id="on the first node only"),
+        pytest.param(f"A=1 {MULTI}", True, id="with a variable"),
+        pytest.param("python -m torch.distributed.run --nnodes $SLURM_NNODES t.py", True),
+        pytest.param(f"srun {MULTI}", False, id="a step"),
+        pytest.param(f"$PREFIX {MULTI}", False, id="by what is not known"),
+        pytest.param(f"ssh node1 {MULTI} &\n{MULTI}", False, id="by ssh"),
+        pytest.param("torchrun --standalone --nproc-per-node=4 t.py", False, id="one node is used"),
+        pytest.param("python t.py", False, id="no ranks"),
+    ],
+)
+def test_what_runs_on_the_first_node_only(body, found):
+    assert job("--nodes=2", "--gres=gpu:4", body=body).unstepped is found
+    assert not job("--nodes=1", "--gres=gpu:4", body=body).unstepped
+
+
+def test_srun_takes_it_to_the_others():
+    text = f"#!/bin/bash\n#SBATCH --nodes=2\n{MULTI}\n"
+    source = Source("job.sbatch", text)
+    (found,) = read(source)
+
+    assert edited(source, found.edits([Drop("unstepped")])) == text.replace(MULTI, f"srun {MULTI}")

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from msgspec.structs import replace
 
 from gpudoctor import Absent, Gpu, Gpus, Machine, Pair
 from gpudoctor.data import table
@@ -191,7 +192,7 @@ def test_own_processes_are_known_by_their_parents(tmp_path, pid, expected):
         ),
         pytest.param(
             NVIDIA,
-            AMD._replace(pairs=()),
+            replace(AMD, pairs=()),
             Gpus(
                 devices=(GEFORCE, RADEON),
                 driver="570.172.08",

@@ -1,6 +1,6 @@
 """Whether other nodes can reach an interface, as far as one node can tell."""
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from gpudoctor.facts.master import Master
 from gpudoctor.facts.network import Interface, Kind, Network
@@ -20,7 +20,7 @@ WORDS: dict[Kind, str] = {
 CERTAIN: tuple[Kind, ...] = ("bridge", "veth", "dummy")  # the others may lead to the other nodes
 
 
-class Doubt(NamedTuple):
+class Doubt(Struct, frozen=True):
     """Why other nodes may not reach an address; `certain`: they cannot."""
 
     words: str

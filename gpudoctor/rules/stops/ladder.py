@@ -1,7 +1,8 @@
 """The ladder: layer by layer from the PCI bus to the vendor's runtime."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from gpudoctor.facts.container import Container
 from gpudoctor.facts.gpu_path import (
@@ -34,7 +35,7 @@ NODES = {
 }
 
 
-class Seen(NamedTuple):
+class Seen(Struct, frozen=True):
     """All that is known of the way, in its order."""
 
     bus: PciBus

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from gpudoctor.facts.container import Container
 from gpudoctor.facts.gpu_path import DeviceNode, DeviceNodes
@@ -21,7 +22,7 @@ PATHS = {
 }
 
 
-class Nodes(NamedTuple):
+class Nodes(Struct, frozen=True):
     """The nodes of a vendor: those for all GPUs, and those of each."""
 
     control: list[DeviceNode]

@@ -1,7 +1,8 @@
 """An end of the way, as a finding of its own or as a rung of the ladder."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from gpudoctor.facts.container import Container
 from gpudoctor.finding import Finding, Fix, Owner, Rung, fail, warn
@@ -9,7 +10,7 @@ from gpudoctor.finding import Finding, Fix, Owner, Rung, fail, warn
 LOG = {"nvidia": "NVRM|Xid", "amd": "amdgpu|kfd"}
 
 
-class Stop(NamedTuple):
+class Stop(Struct, frozen=True):
     """Where it ends, why, what to do, and who."""
 
     summary: str

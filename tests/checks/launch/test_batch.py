@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpudoctor import Launch, Status
+from gpudoctor import Drop, Launch, Status
 from gpudoctor.registry import get
 
 
@@ -36,6 +36,11 @@ DOCKER = Launch(form="docker run", launcher="docker", starter="torchrun", ranks=
             Status.SKIP,
             id="tasks not known",
         ),
+        pytest.param(
+            slurm(starter="torchrun", ranks=8, nodes=2, unstepped=True),
+            Status.FAIL,
+            id="on the first node only",
+        ),
         pytest.param(DOCKER, Status.SKIP, id="docker"),
     ],
 )
@@ -53,7 +58,8 @@ def test_tasks(launch, status):
         pytest.param(
             apptainer(image="docker://nvcr.io/nvidia/pytorch:25.01-py3"), Status.WARN, id="image"
         ),
-        pytest.param(apptainer(image="docker://rocm/pytorch"), Status.WARN, id="image for AMD"),
+        pytest.param(apptainer(image="docker://rocm/pytorch"), Status.PASS, id="image for AMD"),
+        pytest.param(apptainer(gpu_vendor="amd", ipc="private"), Status.WARN, id="hidden devices"),
         pytest.param(apptainer(gpus=-1, gpu_vendor="nvidia"), Status.PASS, id="nv"),
         pytest.param(apptainer(gpus=-1, gpu_vendor="amd"), Status.PASS, id="rocm"),
         pytest.param(apptainer(image="blast.sif"), Status.SKIP, id="something else"),
@@ -72,10 +78,26 @@ def test_rocm_is_for_amd():
     fixes = [
         get("launch-nv").judge(launch).fix.settings[0].vendor
         for launch in (
-            apptainer(image="docker://rocm/pytorch"),
-            apptainer(gpu_vendor="amd"),
+            apptainer(image="docker://rocm/pytorch", ipc="private"),
+            apptainer(gpu_vendor="amd", ipc="private"),
             apptainer(gpu_vendor="nvidia"),
         )
     ]
 
     assert fixes == ["amd", "amd", "nvidia"]
+
+
+@pytest.mark.parametrize(
+    ("command", "settings"),
+    [
+        pytest.param(("torchrun", "t.py"), (Drop("unstepped"),), id="plain"),
+        pytest.param(("torchrun", "--node-rank=$SLURM_NODEID"), (), id="another word on each node"),
+        pytest.param(("A=1", "torchrun"), (), id="an assignment"),
+    ],
+)
+def test_how_srun_starts_it(command, settings):
+    launch = slurm(starter="torchrun", ranks=8, nodes=2, unstepped=True, command=command)
+    fix = get("launch-tasks").judge(launch).fix
+
+    assert fix.settings == settings
+    assert fix.text or fix.settings

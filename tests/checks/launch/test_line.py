@@ -44,6 +44,13 @@ def ranks(count: int | None) -> Workload:
             (),
             id="refused, nobody knows what is meant",
         ),
+        pytest.param(
+            docker(late=("--ipc", "--shm-size")),
+            FAIL,
+            "--ipc, --shm-size behind the image",
+            (Drop("late", "--ipc"), Drop("late", "--shm-size")),
+            id="late",
+        ),
         pytest.param(docker(torn=True), FAIL, "a backslash", (Drop("torn"),), id="torn"),
         pytest.param(docker(image=""), FAIL, "without an image", (), id="no image"),
         pytest.param(
