@@ -113,6 +113,7 @@ def command(
         settings = options.settings_from(given.config_file)
         request = options.request(given, settings, deadline=deadline, strict=strict)
         machine = options.machine_of(given, settings)
+        machine.env = {**machine.env, **job.variables}  # as its ranks will find them
         report = run.examine(request, machine, stopped=interrupt)
         if not interrupt():
             try:

@@ -1,11 +1,12 @@
 """How many ranks and nodes a command starts: torchrun and its like, also inside `bash -c`."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
 from gpudoctor.lint.shell import split
+from gpudoctor.rules.job_variables import RDZV_PORT, host_and_port
 
 _SHELLS = {"sh", "bash", "dash", "zsh", "ash"}
 _TORCH = {"torch.distributed.run", "torch.distributed.launch"}
@@ -29,12 +30,14 @@ class Job(Struct, frozen=True):
         nodes: of the whole job.
         starter: what starts them: "torchrun".
         only_looks: it runs nothing that could be training.
+        variables: in which torchrun would take what its options say of where nodes meet.
     """
 
     ranks: int | None = None
     nodes: int | None = None
     starter: str = ""
     only_looks: bool = False
+    variables: Mapping[str, str] = {}
 
 
 def job_of(command: Sequence[str]) -> Job:
@@ -76,12 +79,9 @@ def _started(words: list[str]) -> Job | None:
         rest = words[number + 1 :]
         if name == "torchrun" or (word in _TORCH and number and words[number - 1] == "-m"):
             # Its default is one process (torch/distributed/run.py).
-            ranks = _flag(rest, "nproc-per-node")
-            return Job(
-                1 if ranks is None else _number(ranks),
-                _number(_flag(rest, "nnodes") or "1"),
-                "torchrun",
-            )
+            ranks, nodes = _flag(rest, "nproc-per-node"), _number(_flag(rest, "nnodes") or "1")
+            meeting = {} if nodes == 1 else _meeting(rest)
+            return Job(1 if ranks is None else _number(ranks), nodes, "torchrun", variables=meeting)
         if name == "accelerate" and rest[:1] == ["launch"]:
             nodes, total = (_number(_flag(rest, n)) for n in ("num-machines", "num-processes"))
             ranks_of_all = total // (nodes or 1) if total else None
@@ -91,6 +91,17 @@ def _started(words: list[str]) -> Job | None:
         if name in ("mpirun", "mpiexec", "horovodrun") and rest:
             return Job(starter=name)  # where its processes run, a host file says
     return None
+
+
+def _meeting(words: Sequence[str]) -> dict[str, str]:
+    """Where torchrun's nodes meet; a port of 0 is chosen by who starts first."""
+    found = {"PET_MASTER_ADDR": _flag(words, "master-addr")}
+    found["PET_MASTER_PORT"] = _flag(words, "master-port")
+    if endpoint := _flag(words, "rdzv-endpoint"):
+        host, port = host_and_port(endpoint)
+        port = RDZV_PORT if port is None else port
+        found = {"PET_MASTER_ADDR": host, "PET_MASTER_PORT": str(port)} if port else {}
+    return {name: value for name, value in found.items() if value}
 
 
 def _flag(words: Sequence[str], name: str) -> str | None:

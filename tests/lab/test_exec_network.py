@@ -37,4 +37,18 @@ def test_silence_delays_the_job_by_the_deadline_at_most(node, master, words, sai
 
     assert (done.returncode, done.stdout) == (0, "trains\n")
     assert said in done.stderr
-    assert seconds <= DEADLINE
+    assert seconds <= DEADLINE + 1.0  # the alarm behind the deadline
+
+
+def test_the_master_of_torchruns_options(node):
+    command = [
+        "/nonexistent/torchrun",
+        "--nnodes=2",
+        "--node-rank=1",
+        "--master-addr=10.77.0.1",
+        "train.py",
+    ]
+    done = node.run(*EXEC, "--", *command, env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"})
+
+    assert "10.77.0.1 port 29500: no answer" in done.stderr
+    assert done.returncode == 127  # there is no torchrun here: that it was tried is enough

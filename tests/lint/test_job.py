@@ -48,3 +48,24 @@ TORCHRUN = "torchrun"
 )
 def test_job(command, job):
     assert job_of(command) == job
+
+
+@pytest.mark.parametrize(
+    ("options", "meeting"),
+    [
+        ("--nnodes=2 --master-addr 10.0.0.1", {"PET_MASTER_ADDR": "10.0.0.1"}),
+        (
+            "--nnodes 2 --master_addr=node0 --master_port=29501",
+            {"PET_MASTER_ADDR": "node0", "PET_MASTER_PORT": "29501"},
+        ),
+        (
+            "--nnodes=1:4 --rdzv-backend=c10d --rdzv-endpoint=node0",
+            {"PET_MASTER_ADDR": "node0", "PET_MASTER_PORT": "29400"},
+        ),
+        ("--nnodes=2 --rdzv-endpoint=localhost:0", {}),
+        ("--nnodes=1 --master-addr 10.0.0.1", {}),
+        ("--nproc-per-node=8", {}),
+    ],
+)
+def test_where_nodes_meet(options, meeting):
+    assert job_of(["torchrun", *options.split(), "train.py"]).variables == meeting
