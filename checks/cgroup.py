@@ -59,7 +59,9 @@ def cgroup_pids(
     used = cgroup.pids_used or 0
     need = thread_need(workload, system, environment)
     free = cgroup.pids_limit - used
-    summary = f"{cgroup.pids_limit}, {used} in use, this job needs {need.least} to {need.most}"
+    needs = f"{need.least} to {need.most}" if need.most > need.least else f"{need.least}"
+    in_use = "" if cgroup.pids_used is None else f", {used} in use"
+    summary = f"{cgroup.pids_limit}{in_use}, this job needs {needs}"
     if free >= need.most:
         return ok(summary, need.arithmetic)
     worry = fail if free < need.least else warn

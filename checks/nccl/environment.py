@@ -77,7 +77,7 @@ def nccl_environment(
 ) -> Finding:
     """What NCCL is told suits this machine.
 
-    Its variables outlive the hunt that they were set for, in ~/.bashrc, an image or
+    NCCL_* variables outlive the hunt that they were set for, in ~/.bashrc, an image or
     /etc/nccl.conf. NCCL takes them without a word: "true" for 0, a network plug-in that is not
     there for none. The job runs several times slower, or ends in "Failed to initialize any NET
     plugin". Only NCCL_DEBUG=INFO tells: "NCCL_P2P_DISABLE set by environment to 1".
@@ -112,7 +112,10 @@ def _names(
 
 def _summary(faults: Sequence[Fault]) -> str:
     if len(faults) == 1:
-        return short(faults[0].words, SUMMARY)
+        words = faults[0].words
+        if len(words) <= SUMMARY:
+            return words
+        return short(f"{words.partition(':')[0]} is to be mended", SUMMARY)
     names = ", ".join(fault.name for fault in faults)
     return short(f"{len(faults)} are to be mended: {names}", SUMMARY)
 
