@@ -78,10 +78,11 @@ for n in $(seq 100); do grep -q 1 /sys/class/net/$slow/carrier && break; sleep 0
 look slow check net-link --node-rank 1 --master-addr 10.83.0.2
 look slot "$installed/bin/python" -c '
 import json
+from msgspec.structs import astuple
 from gpudoctor.probes import Machine, pci
 machine = Machine()
 links = {at: pci.link(machine, f"{pci.DEVICES}/{at}") for at in machine.list(pci.DEVICES)}
-print(json.dumps({at: link for at, link in links.items() if link.width}))'
+print(json.dumps({at: astuple(link) for at, link in links.items() if link.width}))'
 """
 
 
