@@ -123,11 +123,6 @@ WHOLE = json.loads(msgspec.json.encode(report(FOUND, launcher="podman")))
     [
         pytest.param(b"", "not JSON", id="empty"),
         pytest.param(b"\x89PNG\r\n\x1a\n\0\0", "not JSON", id="binary"),
-        pytest.param(
-            b'{"schema": "gpudoctor.report/1", "tool": ' + b"[" * 100_000,
-            "nested too deeply",
-            id="a bomb",
-        ),
         pytest.param(json.dumps(WHOLE)[:-200].encode(), "not JSON", id="torn off"),
         pytest.param(b"[]", "not a report", id="a list"),
         pytest.param(b"{}", 'its schema is "none"', id="no schema"),
@@ -151,6 +146,14 @@ def test_what_is_no_report_is_refused(raw, said):
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert said in ended.stderr
+
+
+def test_a_bomb_is_refused():
+    ended = fix("-", given=b'{"schema": "gpudoctor.report/1", "tool": ' + b"[" * 100_000)
+
+    assert ended.returncode == 2
+    # Python 3.14 goes on to its end, which is missing; those before it stop on the way.
+    assert "nested too deeply" in ended.stderr or "not JSON" in ended.stderr
 
 
 def test_a_report_of_lint_is_refused():
