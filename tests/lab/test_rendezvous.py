@@ -404,7 +404,11 @@ def test_ranks_of_a_real_torchrun_are_well(zoo, real_torch, gpudoctor, tmp_path)
     for number, host in enumerate(zoo.pair()):
         torchrun = [real_torch, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=2"]
         torchrun += [f"--node-rank={number}", "--master-addr=10.77.0.1", "--no-python"]
-        agents.append(host.start(*torchrun, "sh", "-c", rank, gpudoctor, env=CLEAN))
+        agents.append(
+            host.start(
+                *torchrun, "sh", "-c", rank, gpudoctor, env={**CLEAN, "TMPDIR": str(tmp_path)}
+            )
+        )
     said = [agent.communicate(timeout=60)[0] for agent in agents]
 
     assert [agent.returncode for agent in agents] == [0, 0], said
