@@ -23,14 +23,8 @@ from gpudoctor.report import Report
 @options.option(
     "--deadline", type=click.FloatRange(0.1), metavar="S", help="For all; default 30, deep 600."
 )
-@options.option(
-    "-f", "--format", "format_", metavar="FORMAT", help="text (default), json, html, ..."
-)
-@options.option("-o", "--output", multiple=True, metavar="FORMAT=PATH", help="Also write a file.")
-@options.option("--strict", is_flag=True, help="Warnings make exit code 1.")
+@options.reporting
 @click.option("--dry-run", is_flag=True, help="Only print whom it would contact.")
-@options.option("-q", "--quiet", count=True, help="Findings only; twice: nothing.")
-@options.option("-v", "--verbose", count=True, help="Also what passed.")
 def command(
     ids: tuple[str, ...],
     facts_file: str | None,

@@ -13,8 +13,7 @@ from gpudoctor.cli import options
 @click.command("explain")
 @click.argument("check_id", required=False, metavar="[ID]", shell_complete=options.complete_ids)
 @click.option("--message", metavar="TEXT", help="An error message; - reads it from stdin.")
-@options.option("--checks", "checks_dirs", multiple=True, metavar="DIR", help="Checks of your own.")
-@options.option("--config", "config_file", metavar="FILE", help="Instead of the one found.")
+@options.own
 def command(
     check_id: str | None,
     message: str | None,

@@ -21,15 +21,8 @@ from gpudoctor.lint.source import LIMIT_BYTES, BadLaunch, Edit, Source, edited
 )
 @click.option("--diff", is_flag=True, help="Print the corrections instead of the findings.")
 @options.choosing
-@options.option("--checks", "checks_dirs", multiple=True, metavar="DIR", help="Checks of your own.")
-@options.option("--config", "config_file", metavar="FILE", help="Instead of the one found.")
-@options.option(
-    "-f", "--format", "format_", metavar="FORMAT", help="text (default), json, html, ..."
-)
-@options.option("-o", "--output", multiple=True, metavar="FORMAT=PATH", help="Also write a file.")
-@options.option("--strict", is_flag=True, help="Warnings make exit code 1.")
-@options.option("-q", "--quiet", count=True, help="Findings only; twice: nothing.")
-@options.option("-v", "--verbose", count=True, help="Also what passed.")
+@options.own
+@options.reporting
 def command(
     files: tuple[str, ...],
     diff: bool,

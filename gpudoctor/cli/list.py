@@ -20,8 +20,7 @@ _SHAPES = {
 @click.option("--schema", "what", flag_value="schema", help="JSON Schema of `check -f json`.")
 @click.option("--facts-schema", "what", flag_value="facts", help="JSON Schema of a facts file.")
 @click.option("-f", "--format", "shape", type=click.Choice(list(_SHAPES)), default="text")
-@options.option("--checks", "checks_dirs", multiple=True, metavar="DIR", help="Checks of your own.")
-@options.option("--config", "config_file", metavar="FILE", help="Instead of the one found.")
+@options.own
 def command(
     what: str | None, shape: str, checks_dirs: tuple[str, ...], config_file: str | None
 ) -> None:

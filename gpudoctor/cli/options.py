@@ -48,12 +48,17 @@ def _patterns(given: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(pattern for text in given for pattern in text.split(",") if pattern)
 
 
+own = _compose(
+    option("--checks", "checks_dirs", multiple=True, metavar="DIR", help="Checks of your own."),
+    option("--config", "config_file", metavar="FILE", help="Instead of the gpudoctor.toml found."),
+)
+"""What a site has of its own."""
+
 looking = _compose(
     option("--root", default="/", metavar="DIR", help="The machine's tree, mounted elsewhere."),
     option("--python", metavar="PATH", help="The Python that will train."),
     option("--deep", is_flag=True, help="Also what loads the machine: needs it idle."),
-    option("--checks", "checks_dirs", multiple=True, metavar="DIR", help="Checks of your own."),
-    option("--config", "config_file", metavar="FILE", help="Instead of the gpudoctor.toml found."),
+    own,
 )
 """Where and how to look."""
 
@@ -93,6 +98,16 @@ choosing = _compose(
     ),
 )
 """What to judge, and for which job."""
+
+
+reporting = _compose(
+    option("-f", "--format", "format_", metavar="FORMAT", help="text (default), json, html, ..."),
+    option("-o", "--output", multiple=True, metavar="FORMAT=PATH", help="Also write a file."),
+    option("--strict", is_flag=True, help="Warnings make exit code 1."),
+    option("-q", "--quiet", count=True, help="Findings only; twice: nothing."),
+    option("-v", "--verbose", count=True, help="Also what passed."),
+)
+"""What is said, and where."""
 
 
 def complete_ids(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:

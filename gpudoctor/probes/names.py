@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from gpudoctor.facts.names import Names
 from gpudoctor.probes import Machine, probe
 from gpudoctor.probes.in_time import in_time
-from gpudoctor.probes.workload import one_node
+from gpudoctor.probes.workload import hosts_lines, one_node
 from gpudoctor.snapshot import Absent
 
 SECONDS = 4.0  # a resolver that nobody answers gives up after 10: 5 s and another try
@@ -50,15 +50,12 @@ def names(machine: Machine) -> Names | Absent:
 
     hostname = socket.gethostname()
     found = resolve(hostname)
-    lines = [
-        line.partition("#")[0].split() for line in (machine.text("/etc/hosts") or "").splitlines()
-    ]
     return Names(
         hostname=hostname,
         addresses=found.addresses,
         error=found.error,
         seconds=found.seconds,
-        hosts_lines=tuple(" ".join(words) for words in lines if hostname in words[1:]),
+        hosts_lines=tuple(" ".join(words) for words in hosts_lines(machine, hostname)),
     )
 
 

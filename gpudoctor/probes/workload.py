@@ -60,12 +60,16 @@ def names_this_machine(machine: Machine, host: str) -> bool:
     own = (machine.text("/proc/sys/kernel/hostname") or "").partition(".")[0]
     if host.partition(".")[0] in ("localhost", own):
         return True
-    hosts = (
-        line.partition("#")[0].split() for line in (machine.text("/etc/hosts") or "").splitlines()
-    )
-    named = [words[0] for words in hosts if host in words[1:]]
+    named = [words[0] for words in hosts_lines(machine, host)]
     ways = [way_to(ip) for ip in ([host] if is_ip(host) else named) if is_ip(ip)]
     return any(way is None or way.here for way in ways)
+
+
+def hosts_lines(machine: Machine, name: str) -> list[list[str]]:
+    """The lines of /etc/hosts that have a name, as words: the address, then its names."""
+    text = machine.text("/etc/hosts") or ""
+    lines = [line.partition("#")[0].split() for line in text.splitlines()]
+    return [words for words in lines if name in words[1:]]
 
 
 def _slurm_says_one(job: Workload) -> bool:
