@@ -11,6 +11,7 @@ from gpudoctor.finding import Finding, Owner
 from gpudoctor.snapshot import Absent, Fact
 
 LAUNCH = "launch"  # the topic of checks that judge launch files, and no machine
+CLUSTER = "cluster"  # the topic of those that judge several nodes together
 
 
 class Need(Struct, frozen=True):

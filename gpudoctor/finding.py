@@ -70,6 +70,7 @@ class Finding(Struct, frozen=True):
     owner: Owner | None = None
     reason: str = ""
     ladder: tuple[Rung, ...] = ()
+    nodes: tuple[str, ...] = ()  # of a check over the cluster: those that it blames
 
 
 def ok(summary: str, evidence: Iterable[str] = ()) -> Finding:
@@ -84,9 +85,11 @@ def warn(
     evidence: Iterable[str] = (),
     basis: Basis | None = None,
     owner: Owner | None = None,
+    nodes: Iterable[str] = (),
 ) -> Finding:
     """The job can run, but slower or with a risk. `owner` overrides the check's own."""
-    return Finding(Status.WARN, summary, fix, tuple(evidence), basis, owner)
+    evidence, nodes = tuple(evidence), tuple(nodes)
+    return Finding(Status.WARN, summary, fix, evidence, basis, owner, nodes=nodes)
 
 
 def fail(
@@ -97,9 +100,13 @@ def fail(
     basis: Basis | None = None,
     owner: Owner | None = None,
     ladder: Iterable[Rung] = (),
+    nodes: Iterable[str] = (),
 ) -> Finding:
     """The job will break. `owner` overrides the check's own; the ladder shows how far it got."""
-    return Finding(Status.FAIL, summary, fix, tuple(evidence), basis, owner, ladder=tuple(ladder))
+    evidence, nodes = tuple(evidence), tuple(nodes)
+    return Finding(
+        Status.FAIL, summary, fix, evidence, basis, owner, ladder=tuple(ladder), nodes=nodes
+    )
 
 
 def skip(reason: str) -> Finding:

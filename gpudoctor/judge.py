@@ -76,6 +76,7 @@ def _result(check: Check, snapshot: Snapshot) -> Result:
         why=check.why,
         evidence=finding.evidence,
         ladder=finding.ladder,
+        nodes=finding.nodes,
         basis=finding.basis,
         settings=finding.fix.settings if finding.fix else (),  # type: ignore[arg-type]
         fixes=spelled(finding.fix) if finding.fix else (),

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gpudoctor.check import LAUNCH, Check
+from gpudoctor.check import CLUSTER, LAUNCH, Check
 from gpudoctor.probes import Probe
 from gpudoctor.snapshot import Fact, builtin_kinds, name_of
 
@@ -59,14 +59,17 @@ class Catalogue(Struct, frozen=True):
         return [probe.kind for probe in self.probes]
 
 
-def load(directories: Sequence[str] = (), *, launch: bool = False) -> Catalogue:
+def load(
+    directories: Sequence[str] = (), *, launch: bool = False, cluster: bool = False
+) -> Catalogue:
     """Everything that there is.
 
     Args:
         directories: of a site's own checks, one or more modules each.
         launch: also the checks that judge launch files, and no machine.
+        cluster: also those that judge several nodes together.
     """
-    checks = builtin_checks(launch=launch)
+    checks = builtin_checks(launch=launch, cluster=cluster)
     probes: list[Probe[Any]] = []
     broken: list[Broken] = []
     taken = {check.id for check in checks}
@@ -87,9 +90,10 @@ def load(directories: Sequence[str] = (), *, launch: bool = False) -> Catalogue:
     return Catalogue(tuple(checks), tuple(probes), tuple(broken))
 
 
-def builtin_checks(*, launch: bool = True) -> list[Check]:
+def builtin_checks(*, launch: bool = True, cluster: bool = True) -> list[Check]:
     """The checks of `gpudoctor.checks`, by topic and then as they stand in their modules."""
-    modules = _modules("gpudoctor.checks", () if launch else (LAUNCH,))
+    wanted = {LAUNCH: launch, CLUSTER: cluster}
+    modules = _modules("gpudoctor.checks", [topic for topic, is_in in wanted.items() if not is_in])
     return [check for module in modules for check in _defined(module, Check)]
 
 

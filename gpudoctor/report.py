@@ -57,6 +57,7 @@ class Result(Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     ignored: Ignored | None = None
     place: Place | None = None  # of what `lint` judges
+    nodes: tuple[str, ...] = ()  # of a check over the cluster: those that it blames
 
 
 class Node(Struct, frozen=True, kw_only=True):
@@ -98,6 +99,35 @@ class Step(Struct, frozen=True, kw_only=True):
     needs_root: bool = False
 
 
+class Cluster(Struct, frozen=True, kw_only=True):
+    """What no node can know alone, and how it was judged.
+
+    Attributes:
+        facts: members, links, all_reduce, pair_reduce.
+        results: of the checks over the cluster.
+        missing: the nodes that were expected by name and did not come.
+        exclude: the nodes that a job should do without, and how to say so by launcher.
+    """
+
+    facts: Mapping[str, Any] = {}
+    results: tuple[Result, ...] = ()
+    missing: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    exclude_lines: Mapping[str, str] = {}
+
+
+class Redaction(Struct, frozen=True, kw_only=True):
+    """What was taken out before the report left.
+
+    Attributes:
+        level: "none", "internal", "public".
+        replaced: how many values by kind: "host name", "address", "user", ...
+    """
+
+    level: str = "none"
+    replaced: Mapping[str, int] = {}
+
+
 class Report(Struct, frozen=True, kw_only=True):
     """Everything that is known at the end of a run."""
 
@@ -108,13 +138,15 @@ class Report(Struct, frozen=True, kw_only=True):
     exit_code: int
     counts: Mapping[str, int]
     nodes: tuple[Node, ...]
-    cluster: None = None
+    cluster: Cluster | None = None
+    redaction: Redaction = Redaction()
     next_steps: tuple[Step, ...] = ()
 
     @property
     def results(self) -> tuple[Result, ...]:
-        """All results of all nodes."""
-        return tuple(result for node in self.nodes for result in node.results)
+        """All results of all nodes, and of the cluster."""
+        of_nodes = tuple(result for node in self.nodes for result in node.results)
+        return of_nodes + (self.cluster.results if self.cluster else ())
 
 
 class Page(Struct, frozen=True):

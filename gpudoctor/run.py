@@ -29,7 +29,7 @@ from gpudoctor.judge import judge
 from gpudoctor.launch.plan import next_steps
 from gpudoctor.probes import Machine, Probe
 from gpudoctor.registry import Catalogue
-from gpudoctor.report import Node, Report, Run, Step, Tool, counts, exit_code, verdict
+from gpudoctor.report import Cluster, Node, Report, Run, Step, Tool, counts, exit_code, verdict
 from gpudoctor.rules.job_variables import OPTIONS, VARIABLES
 from gpudoctor.snapshot import Absent, Fact, Snapshot, name_of
 
@@ -193,6 +193,7 @@ def judge_again(request: Request, snapshots: Sequence[Snapshot]) -> Report:
 def concluded(report: Report, nodes: Sequence[Node], steps: Sequence[Step]) -> Report:
     """The report with other nodes and another plan, and the verdict that follows from them."""
     results = tuple(result for node in nodes for result in node.results)
+    results += report.cluster.results if report.cluster else ()
     status = verdict(results)
     return replace(
         report,
@@ -269,9 +270,15 @@ def _view(snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def _report(
-    request: Request, nodes: list[Node], started: str, seconds: float, complete: bool
+    request: Request,
+    nodes: Sequence[Node],
+    started: str,
+    seconds: float,
+    complete: bool,
+    cluster: Cluster | None = None,
 ) -> Report:
     results = tuple(result for node in nodes for result in node.results)
+    results += cluster.results if cluster else ()
     status = verdict(results)
     launcher = _launcher(nodes)
     return Report(
@@ -291,6 +298,7 @@ def _report(
         exit_code=exit_code(status, strict=request.strict),
         counts=counts(results),
         nodes=tuple(nodes),
+        cluster=cluster,
         next_steps=next_steps(results, launcher),
     )
 

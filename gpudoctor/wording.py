@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from gpudoctor.finding import Owner, Status
+from gpudoctor.hostlist import fold
 from gpudoctor.report import Report, Result, SpelledFix, Step
 from gpudoctor.units import count_of
 
@@ -58,13 +59,15 @@ def found(report: Report, *statuses: Status, ignored: bool = False) -> list[Foun
     """
     merged: dict[tuple[str, str], tuple[Result, list[str]]] = {}
     for status in statuses:
-        for node in report.nodes:
-            for result in node.results:
-                if result.status is status and (result.ignored is not None) is ignored:
-                    said = (result.summary, result.reason, result.evidence, result.fixes)
-                    place = result.place if result.fixes else None
-                    key = (result.id, repr((status, result.owner, result.ignored, place, *said)))
-                    merged.setdefault(key, (result, []))[1].append(node.name)
+        of_cluster = report.cluster.results if report.cluster else ()
+        everywhere = [(result, result.nodes) for result in of_cluster]
+        everywhere += [(r, (node.name,)) for node in report.nodes for r in node.results]
+        for result, nodes in everywhere:
+            if result.status is status and (result.ignored is not None) is ignored:
+                said = (result.summary, result.reason, result.evidence, result.fixes)
+                place = result.place if result.fixes else None
+                key = (result.id, repr((status, result.owner, result.ignored, place, *said)))
+                merged.setdefault(key, (result, []))[1].extend(nodes)
     return [Found(result, tuple(nodes)) for result, nodes in merged.values()]
 
 
@@ -101,8 +104,9 @@ def fix_lines(result: Result, launcher: str) -> list[str]:
 
 
 def on_nodes(entry: Found, report: Report) -> str:
-    """ " (on a and b)" where there are several nodes, else nothing."""
-    return f" (on {several(entry.nodes)})" if len(report.nodes) > 1 else ""
+    """ " (on gpu-[1-2])" where there are several nodes, else nothing."""
+    several_nodes = len(report.nodes) > 1 and bool(entry.nodes)
+    return f" (on {fold(entry.nodes)})" if several_nodes else ""
 
 
 def root_note(fix: SpelledFix | Step) -> str:

@@ -138,7 +138,7 @@ def catalogue_and_config(
         click.UsageError: the configuration cannot be used.
     """
     settings = settings_from(config_file)
-    return registry.load((*settings.checks, *checks_dirs), launch=True), settings
+    return registry.load((*settings.checks, *checks_dirs), launch=True, cluster=True), settings
 
 
 class Place(Struct, frozen=True, kw_only=True):
