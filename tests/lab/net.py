@@ -264,6 +264,25 @@ class Zoo:
             host.hosts("127.0.0.1 localhost\n10.77.0.1 node0\n10.77.0.2 node1\n")
         return a, b
 
+    def lan(self, count: int) -> list[Host]:
+        """Healthy hosts at one switch: node0 at 10.77.0.1, node1 at .2, ..., all known by name.
+
+        The switch is a bridge of `outside`; its port to node3 has the name port3.
+        """
+        switch = self.outside
+        switch.ip("link add lan type bridge")
+        switch.ip("link set lan up")
+        hosts = [self.host(f"node{number}") for number in range(count)]
+        known = "".join(f"10.77.0.{n + 1} {host.name}\n" for n, host in enumerate(hosts))
+        for number, host in enumerate(hosts):
+            host.connect("eth0", switch, f"port{number}")
+            host.ip(f"address add 10.77.0.{number + 1}/24 dev eth0")
+            switch.ip(f"link set port{number} master lan up")
+            host.hosts(f"127.0.0.1 localhost\n{known}")
+        for host in hosts:
+            host.settle("eth0")
+        return hosts
+
     def close(self) -> None:
         for host in reversed(self._hosts):
             with contextlib.suppress(ProcessLookupError):
