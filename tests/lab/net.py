@@ -87,15 +87,15 @@ class Host:
             raise OSError(f"no namespaces to be had: {said.strip()}")
         self.hosts("127.0.0.1 localhost\n")
 
-    def words(self, *command: object) -> list[str]:
+    def words(self, *command: object, cwd: object = "") -> list[str]:
         """The command, to be run from outside, that runs a command in here."""
         enter = ["nsenter", f"--target={self.pid}", "--net", "--uts", "--mount"]
-        return [*enter, f"--wdns={os.getcwd()}", "--", *map(str, command)]
+        return [*enter, f"--wdns={cwd or os.getcwd()}", "--", *map(str, command)]
 
     def run(self, *command: object, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command in here and wait for it, for at most a minute."""
         options = {"capture_output": True, "text": True, "timeout": 60, **options}
-        return subprocess.run(self.words(*command), **options)
+        return subprocess.run(self.words(*command, cwd=options.get("cwd", "")), **options)
 
     def start(self, *command: object, **options: Any) -> subprocess.Popen[str]:
         """Start a command in here; it is killed with the host, or when the tests end."""
