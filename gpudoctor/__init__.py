@@ -5,6 +5,7 @@ This is the public API: all that a check or a plug-in may import.
 
 import gpudoctor.become  # noqa: F401  # first: it is for when the rest cannot be loaded
 from gpudoctor.check import Check, check
+from gpudoctor.facts.all_reduce import AllReduce, Measured, PairFigure, PairReduce
 from gpudoctor.facts.cgroup import Cgroup
 from gpudoctor.facts.clock import Clock
 from gpudoctor.facts.container import Clue, Container, Privileges, Syscalls
@@ -26,11 +27,14 @@ from gpudoctor.facts.gpu_path import (
 )
 from gpudoctor.facts.gpu_speed import GpuRates, GpuSpeed, Rate
 from gpudoctor.facts.gpus import Gpu, GpuProcess, Gpus, Link, Nvml, Pair
+from gpudoctor.facts.image import Code, Image
 from gpudoctor.facts.job import Job
-from gpudoctor.facts.job_python import JobPython
+from gpudoctor.facts.job_python import JobPython, Packages
 from gpudoctor.facts.launch import Launch, LaunchMount, Ulimit
 from gpudoctor.facts.limits import Limit, Limits, Processes
+from gpudoctor.facts.links import Links, PortTry, Way
 from gpudoctor.facts.master import Attempt, Master
+from gpudoctor.facts.members import Member, Members, Nodes
 from gpudoctor.facts.names import Names
 from gpudoctor.facts.nccl import NcclAnswer, NcclFile, NcclSettings
 from gpudoctor.facts.network import Address, Interface, Network, NetworkSettings, Route
@@ -88,6 +92,7 @@ __all__ = [
     "MIB",
     "Absent",
     "Address",
+    "AllReduce",
     "Allocation",
     "Attempt",
     "Basis",
@@ -97,6 +102,7 @@ __all__ = [
     "Check",
     "Clock",
     "Clue",
+    "Code",
     "Container",
     "Cpus",
     "CudaInit",
@@ -124,6 +130,7 @@ __all__ = [
     "Group",
     "HipInit",
     "HostNetwork",
+    "Image",
     "Interface",
     "IpcHost",
     "Job",
@@ -136,8 +143,12 @@ __all__ = [
     "Limit",
     "Limits",
     "Link",
+    "Links",
     "Machine",
     "Master",
+    "Measured",
+    "Member",
+    "Members",
     "Memlock",
     "Memory",
     "Mount",
@@ -152,13 +163,18 @@ __all__ = [
     "NetworkMounts",
     "NetworkSettings",
     "NoFile",
+    "Nodes",
     "Nvml",
     "Owner",
+    "Packages",
     "Pair",
+    "PairFigure",
+    "PairReduce",
     "PciBus",
     "PciGpu",
     "Pids",
     "Place",
+    "PortTry",
     "Privileges",
     "Probe",
     "Processes",
@@ -189,6 +205,7 @@ __all__ = [
     "TorchRun",
     "Ulimit",
     "User",
+    "Way",
     "Workload",
     "check",
     "count_of",

@@ -11,7 +11,7 @@ import select
 import signal
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import msgspec
@@ -28,12 +28,21 @@ _ORDER = 2  # bytes of a probe's index in the queue
 _HEADER = struct.Struct("<HdQ")  # index, when it was taken, length of the answer (0: none yet)
 
 
+# Told the name of a fact when somebody begins to look for it, with None, and with what was found.
+Observer = Callable[[str, Fact | Absent | None], None]
+
+
+def unobserved(name: str, fact: Fact | Absent | None) -> None:
+    """The observer of a plain run."""
+
+
 class Collected(Struct, frozen=True):
     """What the probes brought: facts by name, their seconds, and whether all could finish."""
 
     facts: dict[str, Any]
     seconds: dict[str, float]
     complete: bool
+    observer: Observer = unobserved
 
 
 def look(probe: Probe[Any], machine: Machine) -> Fact | Absent:
@@ -54,8 +63,10 @@ def _words(error: BaseException) -> str:
 
 def note(found: Collected, probe: Probe[Any], fact: Fact | Absent, started: float) -> None:
     """Put down what a probe found, and how long it took."""
-    found.facts[name_of(probe.kind)] = fact
-    found.seconds[name_of(probe.kind)] = time.monotonic() - started
+    name = name_of(probe.kind)
+    found.facts[name] = fact
+    found.seconds[name] = time.monotonic() - started
+    found.observer(name, fact)
 
 
 class _Child:
@@ -152,6 +163,7 @@ class Children:
                     absent = Absent(f"{child.why}; {left} and was left behind", broken=True)
                     assert child.probe is not None
                     self._found.facts[name_of(child.probe.kind)] = absent
+                    self._found.observer(name_of(child.probe.kind), absent)
 
     def _hire(self) -> None:
         """Fork a child for the next probe that nobody has."""
@@ -183,8 +195,12 @@ class Children:
             _live_and_die(self._probes, index, queue, self._machine, self._end, theirs)
         os.close(theirs)
         child = _Child(pid, ours)
-        child.takes(self._probes[index], started, self._end)
+        self._give(child, index, started)
         self._children.append(child)
+
+    def _give(self, child: _Child, index: int, started: float) -> None:
+        child.takes(self._probes[index], started, self._end)
+        self._found.observer(name_of(self._probes[index].kind), None)
 
     def _read(self, child: _Child) -> None:
         chunk = os.read(child.pipe, 1 << 16)
@@ -193,7 +209,7 @@ class Children:
             index, started, length = _HEADER.unpack_from(child.said)
             if not length:
                 self._untaken.discard(index)
-                child.takes(self._probes[index], started, self._end)
+                self._give(child, index, started)
             elif len(child.said) >= _HEADER.size + length and child.probe:
                 raw = bytes(child.said[_HEADER.size : _HEADER.size + length])
                 note(self._found, child.probe, _fact(child.probe, raw), child.started)

@@ -11,9 +11,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from gpudoctor.children import Children, Collected, look, note
+from gpudoctor.children import Children, Collected, Observer, look, note, unobserved
 from gpudoctor.probes import Machine, Probe
-from gpudoctor.snapshot import Absent
+from gpudoctor.snapshot import Absent, name_of
 
 
 class Looking:
@@ -23,9 +23,14 @@ class Looking:
     """
 
     def __init__(
-        self, probes: Iterable[Probe[Any]], machine: Machine, *, deadline: float = 30.0
+        self,
+        probes: Iterable[Probe[Any]],
+        machine: Machine,
+        *,
+        deadline: float = 30.0,
+        observer: Observer = unobserved,
     ) -> None:
-        self.found = Collected({}, {}, complete=True)
+        self.found = Collected({}, {}, complete=True, observer=observer)
         self.began = time.monotonic()
         self._machine, self._end = machine, self.began + deadline
         probes = list(probes)
@@ -48,6 +53,7 @@ class Looking:
             if started > self._end:
                 fact: Any = Absent("the run ended before this was looked at", broken=True)
             else:
+                self.found.observer(name_of(probe.kind), None)
                 fact = look(probe, self._machine)
             note(self.found, probe, fact, started)
         while self._children.waits and not stopped():
@@ -75,6 +81,7 @@ def collect(
     deadline: float = 30.0,
     stopped: Callable[[], bool] = lambda: False,
     progress: Callable[[list[str]], None] = lambda names: None,
+    observer: Observer = unobserved,
 ) -> Collected:
     """Look at the machine.
 
@@ -84,8 +91,9 @@ def collect(
         deadline: seconds for everything together.
         stopped: asked now and then; True ends the run, with what there is by then.
         progress: told now and then the names of the facts that are being waited for.
+        observer: told at once what is begun and what was found.
     """
-    with Looking(probes, machine, deadline=deadline) as looking:
+    with Looking(probes, machine, deadline=deadline, observer=observer) as looking:
         return looking.finish(stopped=stopped, progress=progress)
 
 

@@ -2,11 +2,13 @@
 
 import functools
 import re
+from collections.abc import Iterable
 
 from gpudoctor.rules.variables import known
 
 VALUE_LIMIT = 4096  # characters of one variable's value
 CUT = "***"
+_SECRET_OPTION = r"--?[\w-]*(?:password|secret|token|api[_-]?key)"
 
 # Together in one pattern each: what stays before the secret is group 1.
 _SECRETS = (
@@ -54,6 +56,16 @@ def cut_secrets(text: str, *, references: bool = False) -> str:
     for pattern in _patterns():
         text = pattern.sub(_spare_references if references else rf"\1{CUT}", text)
     return text
+
+
+def cut_words(words: Iterable[str]) -> list[str]:
+    """The same of a command's words, where a secret may be the word behind its option."""
+    told: list[str] = []
+    hide = False
+    for word in words:
+        told.append(CUT if hide and not word.startswith("-") else cut_secrets(word))
+        hide = re.fullmatch(_SECRET_OPTION, word, re.IGNORECASE) is not None
+    return told
 
 
 def _spare_references(match: re.Match[str]) -> str:

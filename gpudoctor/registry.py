@@ -145,10 +145,15 @@ def _names(package: ModuleType) -> list[str]:
     return sorted([*modules, *folders])
 
 
-def formats() -> list[str]:
-    """The names of all report formats."""
-    package = importlib.import_module("gpudoctor.reports")
-    return [name for name in _names(package) if name != "templates"]
+def formats(of: str = "") -> list[str]:
+    """The names of all report formats: one module each; what they share stands in packages.
+
+    `of` is the package of those for another document, "diff.".
+    """
+    package = importlib.import_module(f"gpudoctor.reports.{of}".rstrip("."))
+    files = os.listdir(package.__path__[0])
+    shared = ("__init__.py", "drawings.py")
+    return sorted(name[:-3] for name in files if name.endswith(".py") and name not in shared)
 
 
 def report_format(name: str) -> ModuleType:
@@ -160,7 +165,13 @@ def _builtin_probe(kind: type[Fact]) -> Probe[Any] | None:
     # A fact and the probe that brings it stand in modules of the same name.
     if not kind.__module__.startswith("gpudoctor.facts."):
         return None
-    module = importlib.import_module(kind.__module__.replace(".facts.", ".probes."))
+    name = kind.__module__.replace(".facts.", ".probes.")
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        return None  # what is read or put together, and never looked for
     return next((probe for probe in _defined(module, Probe) if probe.kind is kind), None)
 
 

@@ -116,6 +116,15 @@ class Cluster(Struct, frozen=True, kw_only=True):
     exclude_lines: Mapping[str, str] = {}
 
 
+LEVELS = ("none", "internal", "public")  # of redaction, from what hides least
+
+
+def hides_more(level: str, other: str) -> bool:
+    """Whether a level of redaction hides more than another; one that is not known hides all."""
+    ranks = {known: rank for rank, known in enumerate(LEVELS)}
+    return ranks.get(level, len(ranks)) > ranks.get(other, len(ranks))
+
+
 class Redaction(Struct, frozen=True, kw_only=True):
     """What was taken out before the report left.
 

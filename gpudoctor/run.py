@@ -13,7 +13,7 @@ from msgspec.structs import replace
 import gpudoctor
 from gpudoctor import registry
 from gpudoctor.check import LAUNCH, Check
-from gpudoctor.children import Collected
+from gpudoctor.children import Collected, Observer, unobserved
 from gpudoctor.collect import Looking, collect
 from gpudoctor.config import DEFAULT, Config, Profile
 from gpudoctor.facts.container import Container
@@ -37,6 +37,7 @@ DEADLINE = 30.0  # seconds
 DEEP_DEADLINE = 600.0  # torch and some seconds of load for each of eight GPUs, one by one
 # Always collected: they say what the report is about and whose words fixes are in.
 _CONTEXT = (System, Container, User, JobPython, Workload)
+NOBODY = ["nobody would be contacted"]
 _SAYS_MASTER = (OPTIONS["master_addr"][1], *VARIABLES["master_addr"])
 
 
@@ -106,6 +107,7 @@ def observe(
     ahead: Looking | None = None,
     stopped: Callable[[], bool] = lambda: False,
     progress: Callable[[list[str]], None] = lambda names: None,
+    observer: Observer = unobserved,
 ) -> tuple[Snapshot, Collected]:
     """The machine's facts: those that the checks need, or all that there are.
 
@@ -119,14 +121,23 @@ def observe(
     probes = catalogue.all_probes() if everything else catalogue.probes_for(kinds)
     unasked = {name_of(probe.kind): why for probe in probes if (why := _unasked(request, probe))}
     asked = [probe for probe in probes if name_of(probe.kind) not in unasked]
-    # What loads the machine runs after all else: each would disturb the other.
+    # What loads the machine runs after all else, one by one: each would disturb the other.
     light, heavy = ([p for p in asked if p.deep is deep] for deep in (False, True))
     light = [probe for probe in light if ahead is None or probe.kind not in ahead.kinds]
     end = time.monotonic() + request.deadline
     parts = []
-    for some in filter(None, (light, heavy)):
+    for some in filter(None, (light, *([probe] for probe in heavy))):
         left = max(0.0, end - time.monotonic())
-        parts.append(collect(some, machine, deadline=left, stopped=stopped, progress=progress))
+        parts.append(
+            collect(
+                some,
+                machine,
+                deadline=left,
+                stopped=stopped,
+                progress=progress,
+                observer=observer,
+            )
+        )
     if ahead is not None:
         parts.append(ahead.finish(stopped=stopped, progress=progress))
     collected = Collected(
@@ -148,7 +159,7 @@ def contacts(request: Request, machine: Machine) -> list[str]:
     lines = [
         f"{name_of(p.kind)}: {line}" for p in asked if p.contacts for line in p.contacts(machine)
     ]
-    return lines or ["nobody would be contacted"]
+    return lines or NOBODY
 
 
 def _unasked(request: Request, probe: Probe[Any]) -> str:
@@ -160,12 +171,14 @@ def _unasked(request: Request, probe: Probe[Any]) -> str:
     return "" if request.named else probe.slow
 
 
-def look_ahead(machine: Machine, deadline: float = DEADLINE) -> Looking:
+def look_ahead(
+    machine: Machine, deadline: float = DEADLINE, observer: Observer = unobserved
+) -> Looking:
     """Begin to look before the checks are loaded, which takes as long as the looking.
 
     Only for a plain run, of all checks: it looks at everything that is quickly seen.
     """
-    return Looking(registry.quick_probes(), machine, deadline=deadline)
+    return Looking(registry.quick_probes(), machine, deadline=deadline, observer=observer)
 
 
 def examine(
@@ -175,19 +188,22 @@ def examine(
     ahead: Looking | None = None,
     stopped: Callable[[], bool] = lambda: False,
     progress: Callable[[list[str]], None] = lambda names: None,
+    observer: Observer = unobserved,
 ) -> Report:
     """Look at the machine and judge it."""
-    started, begin = _now(), ahead.began if ahead else time.monotonic()
-    snapshot, collected = observe(request, machine, ahead=ahead, stopped=stopped, progress=progress)
-    node = _node(request, snapshot, collected.seconds)
-    return _report(request, [node], started, time.monotonic() - begin, collected.complete)
+    started, begin = now(), ahead.began if ahead else time.monotonic()
+    snapshot, collected = observe(
+        request, machine, ahead=ahead, stopped=stopped, progress=progress, observer=observer
+    )
+    node = judged(request, snapshot, collected.seconds)
+    return reported(request, [node], started, time.monotonic() - begin, collected.complete)
 
 
 def judge_again(request: Request, snapshots: Sequence[Snapshot]) -> Report:
     """Judge facts that were collected before, here or elsewhere."""
-    started, begin = _now(), time.monotonic()
-    nodes = [_node(request, snapshot, {}) for snapshot in snapshots]
-    return _report(request, nodes, started, time.monotonic() - begin, complete=True)
+    started, begin = now(), time.monotonic()
+    nodes = [judged(request, snapshot) for snapshot in snapshots]
+    return reported(request, nodes, started, time.monotonic() - begin, complete=True)
 
 
 def concluded(report: Report, nodes: Sequence[Node], steps: Sequence[Step]) -> Report:
@@ -205,7 +221,10 @@ def concluded(report: Report, nodes: Sequence[Node], steps: Sequence[Step]) -> R
     )
 
 
-def _node(request: Request, snapshot: Snapshot, seconds: Mapping[str, float]) -> Node:
+def judged(
+    request: Request, snapshot: Snapshot, seconds: Mapping[str, float] | None = None
+) -> Node:
+    """One node, by the demands of the request; `seconds` that its probes took."""
     snapshot = _with_demands(request, snapshot)
     today = datetime.date.today()
     return Node(
@@ -218,7 +237,7 @@ def _node(request: Request, snapshot: Snapshot, seconds: Mapping[str, float]) ->
             broken=request.catalogue.broken,
             ignores=[i for i in request.config.ignore if not i.is_expired(today)],
         ),
-        probes={name: round(value, 6) for name, value in seconds.items()},
+        probes={name: round(value, 6) for name, value in (seconds or {}).items()},
     )
 
 
@@ -269,7 +288,7 @@ def _view(snapshot: Snapshot) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _report(
+def reported(
     request: Request,
     nodes: Sequence[Node],
     started: str,
@@ -277,6 +296,7 @@ def _report(
     complete: bool,
     cluster: Cluster | None = None,
 ) -> Report:
+    """The report of nodes that were judged, and of the cluster that they make."""
     results = tuple(result for node in nodes for result in node.results)
     results += cluster.results if cluster else ()
     status = verdict(results)
@@ -320,7 +340,8 @@ def _remarks(request: Request) -> tuple[str, ...]:
     )
 
 
-def _now() -> str:
+def now() -> str:
+    """When a run starts, for people."""
     now = datetime.datetime.now(datetime.timezone.utc)
     return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 

@@ -66,6 +66,10 @@ class _Node(Struct):
     facts: dict[str, Any] = {}
 
 
+class _Marked(Struct):
+    schema: str = ""
+
+
 class _Document(Struct):
     schema: str
     nodes: list[_Node]
@@ -108,6 +112,14 @@ def _as_utf8(value: Any) -> Any:
 def dump(snapshots: Iterable[Snapshot]) -> bytes:
     """The facts file of these nodes."""
     return encode({"schema": SCHEMA, "nodes": list(snapshots)})
+
+
+def is_of_facts(raw: bytes) -> bool:
+    """Whether it says that it is a facts file; anything else may be a report."""
+    try:
+        return msgspec.json.decode(raw, type=_Marked).schema.startswith("gpudoctor.facts/")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def load(raw: bytes, kinds: Iterable[type[Fact]] = ()) -> list[Snapshot]:

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from gpudoctor.finding import Owner, Status
 from gpudoctor.hostlist import fold
-from gpudoctor.report import Report, Result, SpelledFix, Step
+from gpudoctor.report import Redaction, Report, Result, SpelledFix, Step
 from gpudoctor.units import count_of
 
 WORD = {
@@ -105,8 +105,12 @@ def fix_lines(result: Result, launcher: str) -> list[str]:
 
 def on_nodes(entry: Found, report: Report) -> str:
     """ " (on gpu-[1-2])" where there are several nodes, else nothing."""
-    several_nodes = len(report.nodes) > 1 and bool(entry.nodes)
-    return f" (on {fold(entry.nodes)})" if several_nodes else ""
+    return f" (on {fold(entry.nodes)})" if spans_nodes(report) and entry.nodes else ""
+
+
+def spans_nodes(report: Report) -> bool:
+    """Whether it matters on which node something is."""
+    return len(report.nodes) != 1 or report.cluster is not None
 
 
 def root_note(fix: SpelledFix | Step) -> str:
@@ -161,6 +165,15 @@ def tally(report: Report) -> list[str]:
         (ignored, f"{ignored} ignored"),
     ]
     return [words for place, (number, words) in enumerate(parts) if number or place == 0]
+
+
+def redaction(done: Redaction) -> str:
+    """What was taken out of a report, in words; empty: nothing was asked for."""
+    if done.level == "none":
+        return ""
+    kinds = [f"{kind} ({number})" for kind, number in done.replaced.items() if number]
+    what = f"tokens stand for {', '.join(kinds)}" if kinds else "nothing had to be replaced"
+    return f"Redaction: {done.level}; {what}."
 
 
 def duration(seconds: float) -> str:

@@ -7,6 +7,7 @@ from gpudoctor.finding import Status
 from gpudoctor.report import Node, Page, Report, Result
 from gpudoctor.sheet import clean
 
+CLUSTER = "cluster"  # the suite of what was judged over all nodes
 # JUnit knows no warnings: one passes, and says so in its output.
 OUTCOME = {Status.FAIL: "failure", Status.ERROR: "error", Status.SKIP: "skipped"}
 
@@ -14,9 +15,12 @@ OUTCOME = {Status.FAIL: "failure", Status.ERROR: "error", Status.SKIP: "skipped"
 def render(report: Report, page: Page) -> str:
     """One document; it begins with the XML declaration."""
     suites = ElementTree.Element("testsuites", {"name": "gpudoctor"})
-    for node in report.nodes:
+    nodes = list(report.nodes)
+    if report.cluster:
+        nodes.append(Node(name=CLUSTER, results=report.cluster.results))
+    for node in nodes:
         suites.append(_suite(node, report))
-    for name in ("tests", "failures", "errors", "skipped"):
+    for name in ("tests", "failures", "errors"):  # Jenkins wants no more of them here
         suites.set(name, str(sum(int(suite.get(name, "0")) for suite in suites)))
     suites.set("time", f"{report.run.seconds:.6f}")
     ElementTree.indent(suites)

@@ -47,6 +47,9 @@ def _checks(report: Report) -> dict[str, str]:
         for result in node.results:
             status = IGNORED if result.ignored else result.status.value
             series[_labels(check=result.id, owner=result.owner, status=status, **name)] = "1"
+    for result in report.cluster.results if report.cluster else ():
+        status = IGNORED if result.ignored else result.status.value
+        series[_labels(check=result.id, owner=result.owner, status=status)] = "1"
     return series
 
 

@@ -7,6 +7,7 @@ import msgspec
 
 from gpudoctor import wording
 from gpudoctor.finding import Status
+from gpudoctor.hostlist import fold
 from gpudoctor.report import Page, Report, Result
 from gpudoctor.sheet import clean
 
@@ -23,6 +24,9 @@ def render(report: Report, page: Page) -> str:
         for result in node.results
         if result.status in LEVEL
     ]
+    if report.cluster:
+        results = [result for result in report.cluster.results if result.status in LEVEL]
+        found += [(fold(result.nodes) or "cluster", result) for result in results]
     rules = {result.id: _rule(result) for _, result in found}
     places = {identity: number for number, identity in enumerate(rules)}
     driver = {

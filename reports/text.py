@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from gpudoctor import wording
 from gpudoctor.finding import Status
-from gpudoctor.report import Page, Report, Result, SpelledFix, verdict
+from gpudoctor.hostlist import fold
+from gpudoctor.report import Cluster, Page, Report, Result, SpelledFix, verdict
 from gpudoctor.sheet import BOLD, DIM, Sheet, Span, columns, cut
 from gpudoctor.units import count_of
 
@@ -19,6 +20,8 @@ MOST_EVIDENCE = 3  # lines of one finding; all with -v
 MOST_FIX = 5  # lines of one finding's fix; a longer one stands only in the merged plan
 MOST_REASONS = 10  # lines of "not checked"; all with -v
 MOST_NAME = 24  # columns of a topic or node in the overview
+MOST_LINES = 60  # of a cluster, however many nodes it has; all with -v
+MOST_GROUPS, MOST_BRIEF = 6, 5  # of nodes and of findings, where that would be more lines
 MARK_WIDTH = len("? ERROR")
 STOPS = "<-- stops here"
 RUNG_WIDTH = len("✗ FAIL")
@@ -28,6 +31,13 @@ def render(report: Report, page: Page) -> str:
     """The report as plain lines; only lines to be pasted may be wider than the page."""
     if page.verbosity < -1:
         return ""
+    text = _whole(report, page)
+    if report.cluster and page.verbosity < 1 and text.count("\n") > MOST_LINES:
+        return _brief(report, page)
+    return text
+
+
+def _whole(report: Report, page: Page) -> str:
     sheet = Sheet(page)
     usual = page.verbosity >= 0
     if usual:
@@ -43,10 +53,58 @@ def render(report: Report, page: Page) -> str:
         _ignored(sheet, report)
         _remarks(sheet, report)
     _verdict(sheet, report)
+    _exclude(sheet, report)
     if usual:
         _plan(sheet, report)
         _hints(sheet, report)
     return sheet.text()
+
+
+def _brief(report: Report, page: Page) -> str:
+    """A cluster in which much is wrong: a few lines of each finding, and not of all."""
+    sheet = Sheet(page)
+    usual = page.verbosity >= 0
+    if usual:
+        _header(sheet, report)
+        _overview(sheet, report, MOST_GROUPS)
+    groups: dict[tuple[str, Status], list[wording.Found]] = {}
+    for finding in wording.found(report, Status.FAIL, Status.ERROR, Status.WARN):
+        groups.setdefault((finding.result.id, finding.result.status), []).append(finding)
+    for alike in list(groups.values())[:MOST_BRIEF]:
+        _in_short(sheet, alike, report)
+    left = [check_id for check_id, _ in list(groups)[MOST_BRIEF:]]
+    sheet.gap()
+    if left:
+        text = f"{len(left)} more with -v: {', '.join(left)}"
+        sheet.line((cut(sheet.words(text), page.width), BOLD))
+    _verdict(sheet, report)
+    _exclude(sheet, report, most=1)
+    if usual:
+        _hints(sheet, report)
+    return sheet.text()
+
+
+def _in_short(sheet: Sheet, findings: Sequence[wording.Found], report: Report) -> None:
+    """One check, whatever it says on which node; in full the first that it says."""
+    result = findings[0].result
+    nodes = [name for finding in findings for name in finding.nodes]
+    others = f" (and {len(findings) - 1} other values)" if len(findings) > 1 else ""
+    mark, style = _mark(sheet, result.status)
+    sheet.gap()
+    who = f"who acts: {wording.WHO[result.owner]}"
+    sheet.line((mark, style), (f" {result.id}", BOLD), right=(who, DIM))
+    if nodes:
+        label = "Node:" if len(nodes) == 1 else "Nodes:"
+        sheet.line(("  ", ""), (label, BOLD), (f" {fold(nodes)}", ""))
+    said = cut(sheet.words(result.summary or result.reason), sheet.page.width - 2 - len(others))
+    sheet.line((f"  {said}{others}", ""))
+    fixes = wording.fixes_for(result, report.run.launcher)
+    for fix in fixes[:1]:
+        lines = _lines(fix.commands)
+        text = fix.text or (lines.pop(0) if len(lines) == 1 else "")
+        lines = lines if len(lines) < MOST_FIX / 2 else [f"gpudoctor explain {result.id}"]
+        sheet.line(("  ", ""), ("Fix:", BOLD), (f" {text}", ""))
+        sheet.paste(lines, indent=6)
 
 
 def _mark(sheet: Sheet, status: Status) -> Span:
@@ -60,22 +118,34 @@ def _header(sheet: Sheet, report: Report) -> None:
     tool = f"{report.tool.name} {report.tool.version}"
     nodes = report.nodes
     several = f"{len(nodes)} {'launches' if wording.is_of_launches(report) else 'nodes'}"
-    name = nodes[0].name if len(nodes) == 1 else several
+    if report.cluster:
+        several = _came(report.cluster, len(nodes))
+    name = several if wording.spans_nodes(report) else "".join(node.name for node in nodes)
     sheet.pack([tool, name, f"profile {report.run.profile}"], "   ", style=BOLD)
-    if len(nodes) == 1 and nodes[0].view:
+    if len(nodes) == 1 and nodes[0].view and not report.cluster:
         sheet.say(f"view: {', '.join(nodes[0].view)}", style=DIM)
     sheet.gap()
 
 
-def _overview(sheet: Sheet, report: Report) -> None:
+def _came(cluster: Cluster, seen: int) -> str:
+    """ "61 of 64 nodes"."""
+    expected = getattr(cluster.facts.get("members"), "expected", None)
+    return count_of(seen, "node") if expected in (None, seen) else f"{seen} of {expected} nodes"
+
+
+def _overview(sheet: Sheet, report: Report, most_groups: int = 0) -> None:
     """One line per topic in which something was seen, or per node when there are several."""
-    if len(report.nodes) == 1:
+    if not wording.spans_nodes(report):
         topics = wording.topics(report.nodes[0].results)
         groups = [(name, results, "") for name, results in topics.items()]
         groups = [group for group in groups if verdict(tuple(group[1])) is not Status.SKIP]
     else:
         groups = [(node.name, list(node.results), ", ".join(node.view)) for node in report.nodes]
-    most = 2 * MOST_NAME if wording.is_of_launches(report) else MOST_NAME
+        if report.cluster:
+            groups = [("together", list(report.cluster.results), ""), *_alike(groups)]
+    most = 2 * MOST_NAME if wording.is_of_launches(report) or report.cluster else MOST_NAME
+    left = groups[most_groups:] if most_groups else []
+    groups = groups[: len(groups) - len(left)]
     wide = min(max((columns(sheet.words(name)) for name, _, _ in groups), default=0), most)
     for name, results, view in groups:
         mark, style = _mark(sheet, verdict(tuple(results)))
@@ -87,7 +157,24 @@ def _overview(sheet: Sheet, report: Report) -> None:
         room = sheet.page.width - 2 - len(mark) - columns(start)
         gist = _trouble(results) or view or _state(results, room)
         sheet.line(("  ", ""), (mark, style), (start + gist, ""))
+    if left:
+        sheet.line((f"  and {count_of(len(left), 'group')} of nodes more, with -v", ""))
     sheet.gap()
+
+
+Group = tuple[str, list[Result], str]
+
+
+def _alike(nodes: Iterable[Group]) -> list[Group]:
+    """Nodes of which the same is to be said, those first that are worst off."""
+    groups: dict[tuple[str, str, str], tuple[list[str], Group]] = {}
+    for name, results, view in nodes:
+        trouble = _trouble(results)
+        key = (verdict(tuple(results)).value, trouble, "" if trouble else view)
+        groups.setdefault(key, ([], (name, results, view)))[0].append(name)
+    worst = [Status.FAIL, Status.ERROR, Status.WARN, Status.PASS, Status.SKIP]
+    found = sorted(groups.items(), key=lambda item: worst.index(Status(item[0][0])))
+    return [(fold(names), results, view) for _, (names, (_, results, view)) in found]
 
 
 def _trouble(results: Iterable[Result]) -> str:
@@ -141,9 +228,10 @@ def _finding(sheet: Sheet, finding: wording.Found, report: Report) -> None:
 
 
 def _on(sheet: Sheet, nodes: Sequence[str], report: Report) -> None:
-    if len(report.nodes) > 1:
+    if wording.spans_nodes(report) and nodes:
         label = "Node:" if len(nodes) == 1 else "Nodes:"
-        sheet.say(wording.several(nodes), indent=2, label=label)
+        names = fold(nodes) if report.cluster else wording.several(nodes)
+        sheet.say(names, indent=2, label=label)
 
 
 def _ladder(sheet: Sheet, result: Result) -> None:
@@ -216,9 +304,8 @@ def _not_checked(sheet: Sheet, report: Report) -> None:
         return
     reasons: dict[str, list[str]] = {}
     for entry in skipped:
-        where = (
-            f" ({wording.several(entry.nodes, 3)})" if len(entry.nodes) < len(report.nodes) else ""
-        )
+        on_all = len(entry.nodes) in (0, len(report.nodes))
+        where = "" if on_all else f" ({wording.several(entry.nodes, 3)})"
         reasons.setdefault(entry.result.reason, []).append(entry.result.id + where)
     most = len(reasons) if sheet.page.verbosity > 0 else MOST_REASONS
     if len(report.nodes) > 1 and skipped[0].result.place:
@@ -265,6 +352,16 @@ def _verdict(sheet: Sheet, report: Report) -> None:
         sheet.say(remark)
 
 
+def _exclude(sheet: Sheet, report: Report, most: int = 100) -> None:
+    """How to do without the nodes at fault, if that takes no more lines."""
+    if report.cluster and report.cluster.exclude:
+        sheet.gap()
+        names = cut(sheet.words(fold(report.cluster.exclude)), sheet.page.width - 16)
+        sheet.line(("To go without: ", BOLD), (names, ""))
+        for said in map(str.splitlines, report.cluster.exclude_lines.values()):
+            sheet.paste(said if len(said) <= most else [], indent=6)
+
+
 def _plan(sheet: Sheet, report: Report) -> None:
     """What each owner does, in one go."""
     if not report.next_steps:
@@ -282,12 +379,15 @@ def _plan(sheet: Sheet, report: Report) -> None:
 def _hints(sheet: Sheet, report: Report) -> None:
     told = wording.found(report, Status.FAIL, Status.WARN)
     sheet.gap()
+    if report.redaction.level != "none":
+        sheet.say(wording.redaction(report.redaction))
     if told:
         sheet.paste([f"Explain one: gpudoctor explain {told[0].result.id}"])
     if wording.is_of_launches(report):
         sheet.paste(["All corrections at once: gpudoctor lint --diff FILE"] if told else [])
     else:
-        sheet.paste(["Share it: gpudoctor check -o html=report.html"])
+        again = "check --cluster" if report.cluster else "check"
+        sheet.paste([f"Share it: gpudoctor {again} -o html=report.html"])
 
 
 def _lines(commands: Iterable[str]) -> list[str]:

@@ -18,12 +18,14 @@ _COMMANDS = {
     "check": "Look at this machine and say what will break a training job",
     "collect": "Write this machine's facts to a file, to be judged elsewhere",
     "completion": "Print the completion script of a shell",
+    "diff": "What changed between two runs, or differs between two nodes",
     "exec": "Check, then become a command: the entrypoint of a container",
     "explain": "What a check looks at, what breaks later, how to put it right",
     "fix": "The plan of a report: a command, a patch, a script; never applied",
     "hook": "Print what makes docker, Kubernetes, Slurm, ... run gpudoctor; prove it here",
     "lint": "Judge launch files before they run, and correct them",
     "list": "All checks, profiles or formats; the JSON schema",
+    "report": "Show again what a run wrote, in any format, or with less in it",
 }
 
 

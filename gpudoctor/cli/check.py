@@ -17,6 +17,7 @@ from gpudoctor.report import Report
 @click.argument("ids", nargs=-1, metavar="[ID...]", shell_complete=options.complete_ids)
 @options.choosing
 @options.looking
+@options.clustering
 @options.option(
     "--facts", "facts_file", metavar="FILE", help="Judge facts from a file; - is stdin."
 )
@@ -31,10 +32,16 @@ def command(
     deadline: float | None,
     format_: str | None,
     output: tuple[str, ...],
+    redact: str | None,
     strict: bool,
     quiet: int,
     verbose: int,
     dry_run: bool,
+    cluster: bool,
+    share: str | None,
+    wait: float | None,
+    meet_port: int | None,
+    code: str | None,
     **shared: Any,
 ) -> None:
     """Look at this machine and say what will break a training job.
@@ -43,7 +50,15 @@ def command(
     """
     given = options.Given(**shared)
     settings = options.settings_from(given.config_file)
-    outputs = Outputs(format_ or "text", (*settings.output, *output), verbose - quiet)
+    files = (*settings.output, *output)
+    outputs = Outputs(format_ or "text", files, verbose - quiet, redact=redact)
+    if cluster:
+        from gpudoctor.cli.cluster import Meeting, check  # only then: it loads a lot
+
+        if facts_file or given.root != "/":
+            raise click.UsageError("--cluster looks at live machines: no --facts, no --root")
+        meeting = Meeting(share, wait, meet_port, code)
+        check(given, settings, ids, meeting, outputs, deadline, strict=strict, dry_run=dry_run)
     if facts_file:
         request = options.request(given, settings, ids, deadline=deadline, strict=strict)
         _finish(run.judge_again(request, _facts(facts_file, request.catalogue)), outputs)
@@ -54,14 +69,19 @@ def command(
             click.echo(line)
         sys.exit(0)
     with catching() as interrupt, contextlib.ExitStack() as started:
-        ahead = None
+        ahead, observer = None, outputs.stream()
         if not ids and options.is_plain(given, settings):
             seconds = options.deadline_of(deadline, settings, deep=given.deep)
-            ahead = started.enter_context(run.look_ahead(machine, seconds))
+            ahead = started.enter_context(run.look_ahead(machine, seconds, observer))
         request = options.request(given, settings, ids, deadline=deadline, strict=strict)
         with Progress() as progress:
             report = run.examine(
-                request, machine, ahead=ahead, stopped=interrupt, progress=progress
+                request,
+                machine,
+                ahead=ahead,
+                stopped=interrupt,
+                progress=progress,
+                observer=observer,
             )
         if interrupt():
             say("interrupted: what was seen until then follows")

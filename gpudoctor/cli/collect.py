@@ -11,6 +11,7 @@ from gpudoctor import run, snapshot
 from gpudoctor.cli import options
 from gpudoctor.cli.interrupt import catching
 from gpudoctor.cli.output import Progress, say, write_file
+from gpudoctor.sharing import Redactor, identities
 
 
 @click.command("collect")
@@ -20,7 +21,8 @@ from gpudoctor.cli.output import Progress, say, write_file
     "--deadline", type=click.FloatRange(0.1), metavar="S", help="For all; default 30, deep 600."
 )
 @click.option("-o", "--output", metavar="FILE", default="-", help="Where to; default stdout.")
-def command(deadline: float | None, output: str, **shared: Any) -> None:
+@options.redaction
+def command(deadline: float | None, output: str, redact: str | None, **shared: Any) -> None:
     """Write all facts of this machine as JSON.
 
     The file can be judged later, elsewhere, by newer rules: `gpudoctor check --facts FILE`.
@@ -41,6 +43,8 @@ def command(deadline: float | None, output: str, **shared: Any) -> None:
             facts, _ = run.observe(
                 request, machine, everything=True, stopped=interrupt, progress=progress
             )
+        names = identities(os.environ, os.uname().nodename)
+        facts = Redactor(redact or "internal", names).snapshot(facts)
         text = snapshot.dump([facts]).decode()
     try:
         if output == "-":

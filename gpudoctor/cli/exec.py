@@ -73,6 +73,7 @@ class _Command(click.Command):
 @options.choosing
 @options.looking
 @options.option("-o", "--output", multiple=True, metavar="FORMAT=PATH", help="Also write a file.")
+@options.redaction
 @options.option("-q", "--quiet", is_flag=True, help="Say nothing when all is well.")
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD...")
 def command(
@@ -82,6 +83,7 @@ def command(
     strict: bool,
     reuse: float,
     output: tuple[str, ...],
+    redact: str | None,
     quiet: bool,
     words: tuple[str, ...],
     **shared: Any,
@@ -117,7 +119,9 @@ def command(
         report = run.examine(request, machine, stopped=interrupt)
         if not interrupt():
             try:
-                _tell(report, output, quiet)
+                _tell(report, quiet)
+                if output:
+                    Outputs("text", output, -2, redact=redact).write(report)
             except click.UsageError as error:
                 say(error.format_message())
             except Exception as error:  # the verdict holds all the same
@@ -157,7 +161,7 @@ def _is_clean(report: Report) -> bool:
     return report.status in (Status.PASS, Status.SKIP)
 
 
-def _tell(report: Report, output: tuple[str, ...], quiet: bool) -> None:
+def _tell(report: Report, quiet: bool) -> None:
     """Say what was found."""
     if not _is_clean(report):
         text = render(report, "text", Page(verbosity=-1, unicode=False))
@@ -166,8 +170,6 @@ def _tell(report: Report, output: tuple[str, ...], quiet: bool) -> None:
     elif not quiet:
         counts = report.counts
         say(f"{counts['pass']} ok, {counts['skip']} not checked, {report.run.seconds:.2f} s")
-    if output:
-        Outputs("text", output, -2).write(report)
 
 
 def _blocks(report: Report, blockers: tuple[str, ...]) -> int:

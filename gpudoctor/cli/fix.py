@@ -11,6 +11,7 @@ from gpudoctor import run
 from gpudoctor.cli import options
 from gpudoctor.cli.interrupt import catching
 from gpudoctor.cli.output import Progress, say, to_stdout
+from gpudoctor.cli.report import read
 from gpudoctor.finding import Status
 from gpudoctor.launch import LAUNCHERS, handout
 from gpudoctor.report import Report
@@ -46,6 +47,8 @@ def command(
     nothing to change, but not everything could be looked at; 130 and 143 interrupted.
     """
     report = _one_of(_read(report_file) if report_file else _checked(deadline, shared), node)
+    if report.redaction.replaced:
+        say("put in what the tokens stand for; with `check --redact none -f json` there are none")
     launcher = launcher or report.run.launcher
     if launcher == ADMIN:
         if len(report.nodes) > 1:
@@ -62,17 +65,7 @@ def command(
 
 
 def _read(path: str) -> Report:
-    try:
-        if path == "-":
-            raw = sys.stdin.buffer.read(reports.LIMIT_BYTES + 1)
-        else:
-            with open(path, "rb") as file:
-                raw = file.read(reports.LIMIT_BYTES + 1)
-        report = reports.load(raw)
-    except OSError as error:
-        raise click.UsageError(f"{path}: {error.strerror}") from None
-    except reports.BadReport as error:
-        raise click.UsageError(f"{path}: {error}") from None
+    report = read(path)
     if any(result.place for result in report.results):
         raise click.UsageError(f"{path}: of lint, whose corrections `lint --diff FILE` prints")
     return report

@@ -28,6 +28,7 @@ def command(
     diff: bool,
     format_: str | None,
     output: tuple[str, ...],
+    redact: str | None,
     strict: bool,
     quiet: int,
     verbose: int,
@@ -42,7 +43,7 @@ def command(
     given = options.Given(**shared, root="/", python=None, deep=False)
     settings = options.settings_from(given.config_file)
     # The configured files are those of a machine's report.
-    outputs = Outputs(format_ or "text", output, verbose - quiet)
+    outputs = Outputs(format_ or "text", output, verbose - quiet, redact=redact)
     request = options.request(
         given, settings, deadline=None, strict=strict, launch=True, only_if=can_judge
     )

@@ -12,6 +12,8 @@ from gpudoctor import config, registry, run
 from gpudoctor.check import Check
 from gpudoctor.facts.expectations import STATED
 from gpudoctor.probes import Machine
+from gpudoctor.redact import cut_words
+from gpudoctor.report import LEVELS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -99,10 +101,31 @@ choosing = _compose(
 )
 """What to judge, and for which job."""
 
+redaction = option(
+    "--redact",
+    type=click.Choice(LEVELS),
+    help="What leaves: internal (default, but none for text on stdout) hides users, public hosts.",
+)
+"""Who may read it."""
+clustering = _compose(
+    option("--cluster", is_flag=True, help="All nodes of the job together; run it on each."),
+    option("--share", metavar="DIR", help="They meet in DIR, not by torch's TCPStore."),
+    option("--wait", type=click.FloatRange(0.1), metavar="S", help="For all nodes; default 60."),
+    option(
+        "--meet-port",
+        type=click.IntRange(1, 65535),
+        metavar="PORT",
+        help="They meet there; default MASTER_PORT + 1.",
+    ),
+    option("--code", metavar="DIR", help="The job's code, to be the same on all nodes."),
+)
+"""How several nodes are judged together."""
+
 
 reporting = _compose(
     option("-f", "--format", "format_", metavar="FORMAT", help="text (default), json, html, ..."),
     option("-o", "--output", multiple=True, metavar="FORMAT=PATH", help="Also write a file."),
+    redaction,
     option("--strict", is_flag=True, help="Warnings make exit code 1."),
     option("-q", "--quiet", count=True, help="Findings only; twice: nothing."),
     option("-v", "--verbose", count=True, help="Also what passed."),
@@ -174,18 +197,21 @@ def request(
     deadline: float | None,
     strict: bool,
     launch: bool = False,
+    cluster: bool = False,
     only_if: Callable[[Check], bool] = lambda check: True,
 ) -> run.Request:
     """The request that options and configuration amount to.
 
     Args:
         launch: launch files are judged, not a machine.
+        cluster: several nodes are judged together.
         only_if: which of the checks that are meant can be run.
 
     Raises:
         click.UsageError: an unknown check or profile, or an unusable configuration.
     """
-    catalogue = registry.load((*settings.checks, *given.checks_dirs), launch=launch)
+    own = (*settings.checks, *given.checks_dirs)
+    catalogue = registry.load(own, launch=launch, cluster=cluster)
     try:
         wanted = config.profile(given.profile or settings.profile)
         checks = run.select(
@@ -211,7 +237,7 @@ def request(
         deep=given.deep,
         named=bool(ids),
         strict=strict or settings.strict,
-        argv=tuple(sys.argv[1:]),
+        argv=tuple(cut_words(sys.argv[1:])),
     )
 
 

@@ -5,12 +5,17 @@ import os
 import sys
 import time
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from gpudoctor import registry
+from gpudoctor.children import Observer, unobserved
 from gpudoctor.report import Page, Report
+
+if TYPE_CHECKING:  # at run time only where something leaves
+    from gpudoctor.cli.stream import Stream
+    from gpudoctor.sharing import Redactor
 
 
 def say(text: str) -> None:
@@ -26,9 +31,21 @@ class Outputs:
         click.UsageError: an unknown format, or a path that cannot be written to.
     """
 
-    def __init__(self, stdout_format: str, files: tuple[str, ...], verbosity: int) -> None:
+    def __init__(
+        self,
+        stdout_format: str,
+        files: tuple[str, ...],
+        verbosity: int,
+        *,
+        of: str = "",
+        redact: str | None = None,
+    ) -> None:
         self._verbosity = verbosity
-        self._format = _known(stdout_format)
+        self._redact = redact
+        self._redactor: Redactor | None = None
+        self._streamed: Stream | None = None
+        self._of = of  # the package of formats for what is no report
+        self._format = self._known(stdout_format)
         self._files: list[tuple[str, str]] = []
         for text in files:
             name, sign, path = text.partition("=")
@@ -37,19 +54,46 @@ class Outputs:
                     f"--output {text}: must be FORMAT=PATH, as in html=report.html"
                 )
             if path == "-":
-                self._format = _known(name)
+                self._format = self._known(name)
                 continue
             folder = os.path.dirname(path) or "."
             if not os.path.isdir(folder):
                 raise click.UsageError(f"--output {text}: there is no directory {folder}")
-            self._files.append((_known(name), path))
+            self._files.append((self._known(name), path))
 
-    def write(self, report: Report) -> bool:
+    def _known(self, name: str) -> str:
+        known = registry.formats(self._of)
+        if name not in known:
+            raise click.UsageError(f"there is no format {name!r}; there are: {', '.join(known)}")
+        return name
+
+    def stream(self) -> Observer:
+        """Tells events on stdout while the run goes on, if that is its format."""
+        if self._format != "jsonl" or self._verbosity < -1:
+            return unobserved
+        from gpudoctor.cli.stream import Stream
+
+        self._streamed = Stream(self.redactor(), to_stdout)
+        return self._streamed
+
+    def redactor(self) -> "Redactor":
+        """Takes out of all outputs of this run what may not leave."""
+        if self._redactor is None:
+            from gpudoctor.sharing import Redactor, identities
+
+            names = identities(os.environ, os.uname().nodename)
+            self._redactor = Redactor(self._redact or "internal", names)
+        return self._redactor
+
+    def write(self, report: Any) -> bool:
         """Write everything; False if something could not be written (and it is said)."""
         done = True
+        # Text on stdout is read where commands must stay usable.
+        here = self._format == "text" and self._redact is None
+        shared = report if here and not self._files else self._shared(report)
         for name, path in self._files:
             try:
-                write_file(path, render(report, name, Page(width=100, verbosity=1)))
+                write_file(path, render(shared, self._of + name, Page(width=100, verbosity=1)))
             except OSError as error:
                 say(f"{path} could not be written: {error.strerror}")
                 done = False
@@ -57,12 +101,26 @@ class Outputs:
                 if self._verbosity > -2:
                     say(f"wrote {path}")
         if self._verbosity > -2:
-            done = to_stdout(render(report, self._format, _page(self._verbosity))) and done
+            said, name, page = report if here else shared, self._format, _page(self._verbosity)
+            text = (
+                self._streamed.rest(said) if self._streamed else render(said, self._of + name, page)
+            )
+            done = to_stdout(text) and done
         return done
 
-    def exit_code(self, report: Report) -> int:
+    def _shared(self, report: Any) -> Any:
+        """The report as it may leave; what is no report was made of some that did."""
+        if not isinstance(report, Report):
+            return report
+        return self.redactor().report(report)
+
+    def keep_files(self) -> None:
+        """Write none: another node may write to the same ones."""
+        self._files = []
+
+    def exit_code(self, report: Any) -> int:
         """That of the report, or what the host for which the format on stdout is made expects."""
-        own = getattr(registry.report_format(self._format), "exit_code", None)
+        own = getattr(registry.report_format(self._of + self._format), "exit_code", None)
         code: int = own(report) if own else report.exit_code
         return code
 
@@ -80,18 +138,10 @@ class Reporting(click.Command):
             sys.exit(getattr(registry.report_format(name), "WRONG_USAGE", 2) if known else 2)
 
 
-def render(report: Report, name: str, page: Page) -> str:
-    """The report in a format."""
+def render(report: Any, name: str, page: Page) -> str:
+    """The report, or another document, in a format of it."""
     text: str = registry.report_format(name).render(report, page)
     return text
-
-
-def _known(name: str) -> str:
-    if name not in registry.formats():
-        raise click.UsageError(
-            f"there is no format {name!r}; there are: {', '.join(registry.formats())}"
-        )
-    return name
 
 
 def write_file(path: str, text: str) -> None:

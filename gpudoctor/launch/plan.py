@@ -6,7 +6,7 @@ from gpudoctor.finding import Owner, Status
 from gpudoctor.launch import merge, spell
 from gpudoctor.report import Result, Step
 
-_ORDER: tuple[Owner, ...] = ("launch", "job", "image", "node", "network", "cluster")
+ORDER: tuple[Owner, ...] = ("launch", "job", "image", "node", "network", "cluster")
 
 
 def next_steps(results: Iterable[Result], launcher: str) -> tuple[Step, ...]:
@@ -49,4 +49,4 @@ def next_steps(results: Iterable[Result], launcher: str) -> tuple[Step, ...]:
                 )
                 if step not in steps:
                     steps.append(step)
-    return tuple(sorted(steps, key=lambda step: _ORDER.index(step.owner)))
+    return tuple(sorted(steps, key=lambda step: ORDER.index(step.owner)))

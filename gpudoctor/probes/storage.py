@@ -13,6 +13,7 @@ from gpudoctor.probes import Machine, error_words, probe
 from gpudoctor.probes.in_time import in_time
 from gpudoctor.probes.mounts import Mount, mount_of, mounts
 from gpudoctor.probes.user import NAMES, Entry, entry, home
+from gpudoctor.redact import cut_secrets
 from gpudoctor.snapshot import Absent
 
 SECONDS = 2.5  # for one place or mount; all are asked at once
@@ -50,7 +51,8 @@ def storage(machine: Machine) -> Storage | Absent:
     others = _look([*_others(machine, own, found[-1].path)], table)
     # A default that will be made in the cache directory says nothing that this does not say.
     found += [p for p in others if p.exists or p.named_by or p.moved_by not in _DERIVED]
-    return Storage(places=tuple(found))
+    # A variable can name anything.
+    return Storage(places=tuple(replace(place, path=cut_secrets(place.path)) for place in found))
 
 
 @probe(isolated=True)
