@@ -1,33 +1,41 @@
 """For a browser, a printer or a ticket: one file that needs nothing beside it."""
 
-import base64
 import functools
-import hashlib
-import json
-import pkgutil
-import re
 from collections.abc import Iterable
-from typing import Any
 
 import jinja2
-import msgspec
 from markupsafe import Markup
 from msgspec import Struct
 
-from gpudoctor import wording
+from gpudoctor import registry, wording
+from gpudoctor.facts.all_reduce import AllReduce
+from gpudoctor.facts.gpus import Gpus
+from gpudoctor.facts.network import Network
+from gpudoctor.facts.rdma import Rdma
 from gpudoctor.finding import Status
 from gpudoctor.launch import LAUNCHERS
-from gpudoctor.report import Node, Page, Report, Result, SpelledFix, verdict
-from gpudoctor.sheet import clean
-from gpudoctor.units import count_of, size
+from gpudoctor.report import Node, Page, Report, Result, SpelledFix, Step, verdict
+from gpudoctor.units import count_of
+
+from . import drawings
+from .page import SCRIPTS, STYLES, anchor, island, templates, without_margins
+from .page.devices import gpu_table, nics
+from .page.glance import cards, packages, variables
+from .page.reading import read, rows_of
 
 MOST_SLOW = 8  # probes in the table of the slowest
-MOST_ITEMS = 20  # of a list in a fact; all are in the JSON
-BASIS = {
-    "vendor": "the vendor's documentation",
-    "measured": "a measurement",
-    "rule-of-thumb": "a rule of thumb, not a hard limit",
-    "site": "this site's configuration",
+OWN_STYLES = (*STYLES, "report.css", "drawings.css", "print.css")
+OWN_SCRIPTS = (*SCRIPTS, "table.js", "tabs.js")
+# What `wording.tally` counts: the class that colours it, and where the page tells more.
+TALLIED = {
+    "ok": ("pass", "checks"),
+    "warning": ("warn", "findings"),
+    "warnings": ("warn", "findings"),
+    "failed": ("fail", "findings"),
+    "error": ("error", "errors"),
+    "errors": ("error", "errors"),
+    "not checked": ("skip", "skipped"),
+    "ignored": ("skip", "ignored"),
 }
 
 
@@ -39,74 +47,67 @@ class Shown(Struct, frozen=True):
     nodes: tuple[str, ...]
 
 
+class Task(Struct, frozen=True):
+    """What one owner does, and the findings that it settles."""
+
+    who: str
+    detail: str
+    steps: tuple[Step, ...]
+    settles: tuple[Shown, ...]
+
+
 def render(report: Report, page: Page) -> str:
     """The whole page, the same whatever the terminal can show."""
-    names: dict[str, int] = {}
-    template = _templates().get_template("report.html.j2")
-    return template.render(
-        report=report,
-        said=_said(report),
-        findings=_shown(wording.found(report, Status.FAIL, Status.WARN), names),
-        causes=wording.causes(wording.found(report, Status.ERROR)),
-        skipped=wording.causes(wording.found(report, Status.SKIP)),
-        ignored=wording.found(report, Status.FAIL, Status.WARN, Status.ERROR, ignored=True),
-        plan=wording.by_who(report.next_steps),
-        island=_island(report),
+    if is_shown_as_fleet(report):
+        from .fleet import html as fleet  # rarely asked for
+
+        return fleet.render_report(report, page)
+    findings = _shown(wording.found(report, Status.FAIL, Status.WARN))
+    text = (
+        _templates()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            said=_said(report),
+            tallied=_tallied(report),
+            findings=findings,
+            causes=wording.causes(wording.found(report, Status.ERROR)),
+            skipped=wording.causes(wording.found(report, Status.SKIP)),
+            ignored=wording.found(report, Status.FAIL, Status.WARN, Status.ERROR, ignored=True),
+            tasks=_tasks(report, findings),
+            ticket=_ticket(report),
+            island=island(report),
+            styles=OWN_STYLES,
+            scripts=OWN_SCRIPTS,
+        )
     )
+    return without_margins(text)
+
+
+def is_shown_as_fleet(report: Report) -> bool:
+    """Whether it is of several machines, which have a page of another kind."""
+    several = len(report.nodes) > 1 or (report.cluster is not None and report.nodes)
+    return bool(several) and not wording.is_of_launches(report)
 
 
 @functools.cache
 def _templates() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("gpudoctor.reports"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(
-        BASIS=BASIS,
-        MARK=wording.MARK,
-        WHERE=wording.WHERE,
-        WHO=wording.WHO,
-        WORD=wording.WORD,
-        asset=_asset,
-        facts=_facts,
+    return templates(
+        bar=drawings.bar,
+        cards=cards,
         fixes=_fixes,
-        glance=_glance,
-        hash_of=_hash_of,
-        root_note=wording.root_note,
-        several=wording.several,
+        gpu_table=gpu_table,
+        is_of_launches=wording.is_of_launches,
+        nics=nics,
+        on_nodes=wording.on_nodes,
+        packages=packages,
+        pictures=_pictures,
+        rows_of=rows_of,
+        share_bar=drawings.share_bar,
         slowest=_slowest,
-        tally=wording.tally,
+        variables=variables,
         verdict=verdict,
-        verdict_word=wording.verdict_word,
     )
-    environment.filters.update(duration=wording.duration, spoken=_spoken)
-    return environment
-
-
-def _visible(value: Any) -> Any:
-    """Whatever a template prints, without characters that a browser would obey."""
-    return clean(value) if type(value) is str else value
-
-
-def _asset(name: str) -> Markup:
-    """A style sheet or script of ours, to stand inline."""
-    return Markup((pkgutil.get_data("gpudoctor.reports.templates", name) or b"").decode())
-
-
-def _hash_of(name: str) -> str:
-    """What the content security policy says of an inlined file."""
-    digest = hashlib.sha256(_asset(name).encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
-
-
-def _island(report: Report) -> Markup:
-    """The report as JSON that may stand inside a script element, all in ASCII."""
-    text = json.dumps(msgspec.to_builtins(report), separators=(",", ":"))
-    return Markup(re.sub(r"[<>&\x7f]", lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def _said(report: Report) -> list[str]:
@@ -122,15 +123,46 @@ def _said(report: Report) -> list[str]:
     return said
 
 
-def _shown(entries: Iterable[wording.Found], names: dict[str, int]) -> list[Shown]:
+def _tallied(report: Report) -> list[tuple[str, str, str, str]]:
+    """Each count: its number, its words, the class that colours it, where there is more."""
+    parts = [part.split(" ", 1) for part in wording.tally(report)]
+    return [(number, words, *TALLIED[words]) for number, words in parts]
+
+
+def _shown(entries: Iterable[wording.Found]) -> list[Shown]:
     """Findings with a fragment each: the check's id, numbered where it comes again."""
-    shown = []
+    shown: list[Shown] = []
+    taken: dict[str, int] = {}
     for entry in entries:
-        name = re.sub(r"[^a-z0-9-]", "-", entry.result.id.lower())
-        names[name] = names.get(name, 0) + 1
-        anchor = name if names[name] == 1 else f"{name}-{names[name]}"
-        shown.append(Shown(anchor, entry.result, entry.nodes))
+        name = anchor(entry.result.id)
+        taken[name] = taken.get(name, 0) + 1
+        fragment = name if taken[name] == 1 else f"{name}-{taken[name]}"
+        shown.append(Shown(fragment, entry.result, entry.nodes))
     return shown
+
+
+def _tasks(report: Report, findings: Iterable[Shown]) -> list[Task]:
+    """The next steps by who acts, each with the findings that it settles."""
+    groups = wording.by_who(report.next_steps)
+    settles: dict[tuple[str, str], list[Shown]] = {key: [] for key in groups}
+    for shown in findings:
+        same_owner = [key for key, steps in groups.items() if _owns(steps, shown.result)]
+        exact = [key for key in same_owner if any(_says(s, shown.result) for s in groups[key])]
+        for key in (exact or same_owner)[:1]:
+            settles[key].append(shown)
+    return [
+        Task(who, detail, tuple(steps), tuple(settles[who, detail]))
+        for (who, detail), steps in groups.items()
+    ]
+
+
+def _owns(steps: Iterable[Step], result: Result) -> bool:
+    return any(step.owner == result.owner for step in steps)
+
+
+def _says(step: Step, result: Result) -> bool:
+    """Whether a step has a command of one of the result's fixes."""
+    return any(c in step.command for fix in result.fixes for c in fix.commands)
 
 
 def _fixes(result: Result, launcher: str) -> dict[str, list[SpelledFix]]:
@@ -140,11 +172,18 @@ def _fixes(result: Result, launcher: str) -> dict[str, list[SpelledFix]]:
     return {name: found for name, found in fixes.items() if found}
 
 
-def _spoken(pattern: str) -> str:
-    """A pattern of a later error, as somebody would read it out."""
-    text = re.sub(r"\(\?[a-z]+\)|\\b|^\^|(?<!\\)\$$", "", pattern).replace("(?:", "(")
-    text = re.sub(r"(\\[dDsSwW]|(?<!\\)\[[^\]]*\]|(?<!\\)\.(?=[*+]))([*+]\??)?", "…", text)
-    return re.sub(r"\\(.)", r"\1", text)
+def _pictures(node: Node) -> list[Markup]:
+    """What can be drawn of a node: how it is wired, and how fast it is."""
+    gpus, network = read(node.facts, Gpus), read(node.facts, Network)
+    drawn = [drawings.topology(gpus, read(node.facts, Rdma), network)]
+    if measured := read(node.facts, AllReduce):
+        about = [count_of(measured.ranks, "rank"), measured.library or measured.backend]
+        if measured.transports:
+            about.append(f"over {', '.join(measured.transports)}")
+        drawn.append(
+            drawings.sweep(measured.points, measured.again, note=", ".join(filter(None, about)))
+        )
+    return [one for one in drawn if one]
 
 
 def _slowest(node: Node) -> list[tuple[str, float]]:
@@ -152,60 +191,8 @@ def _slowest(node: Node) -> list[tuple[str, float]]:
     return [(name.replace("_", " "), seconds) for name, seconds in probes[:MOST_SLOW]]
 
 
-def _facts(node: Node) -> dict[str, list[tuple[str, list[str]]]]:
-    """Every fact as rows of a name and its lines."""
-    facts = {}
-    for name, fact in msgspec.to_builtins(node.facts).items():
-        fields = fact if isinstance(fact, dict) else {"value": fact}
-        if "absent" in fields:
-            fields = {"looking failed" if fields.get("broken") else "not there": fields["absent"]}
-        rows = [(key.replace("_", " "), _lines(key, value)) for key, value in fields.items()]
-        facts[name.replace("_", " ")] = [(key, lines) for key, lines in rows if lines]
-    return facts
-
-
-def _lines(name: str, value: Any) -> list[str]:
-    """A field of a fact, one line for each item; none when there is nothing to say."""
-    if isinstance(value, list):
-        lines = [_words(name, item) for item in value[:MOST_ITEMS]]
-        return lines + [f"and {len(value) - MOST_ITEMS} more"] * (len(value) > MOST_ITEMS)
-    if isinstance(value, dict):
-        return _lines("", [f"{key}: {_words(key, item)}" for key, item in value.items()])
-    return [] if value is None or value == "" else [_words(name, value)]
-
-
-def _words(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int) and (name.endswith("_bytes") or name == "bytes"):
-        return size(value)
-    if isinstance(value, dict):
-        said = [(key, _words(key, item)) for key, item in value.items() if item not in (None, "")]
-        return ", ".join(f"{key.replace('_', ' ')} {words}" for key, words in said)
-    if isinstance(value, list):
-        return ", ".join(_words(name, item) for item in value)
-    return "none" if value is None else str(value)
-
-
-def _glance(node: Node) -> list[tuple[str, str]]:
-    """The facts that a reader asks for first."""
-    facts: dict[str, Any] = msgspec.to_builtins(node.facts)
-
-    def get(fact: str, field: str) -> Any:
-        return (facts.get(fact) or {}).get(field)
-
-    memory, cpus = get("system", "memory_bytes"), get("system", "cpus")
-    usable, python = get("system", "cpus_usable"), get("job_python", "path")
-    ranks, nodes = get("workload", "local_ranks"), get("workload", "nodes") or 1
-    shm = get("shm", "total_bytes")
-    rows = [
-        ("Seen from", ", ".join(node.view)),
-        ("System", get("system", "distribution")),
-        ("Kernel", get("system", "kernel")),
-        ("CPUs", cpus and f"{usable} usable of {cpus}"),
-        ("Memory", memory and size(memory)),
-        ("/dev/shm", shm and size(shm)),
-        ("Job's Python", python and f"{python}, chosen by {get('job_python', 'chosen_by')}"),
-        ("Job", ranks and f"{count_of(ranks, 'rank')} here, {count_of(nodes, 'node')}"),
-    ]
-    return [(name, str(value)) for name, value in rows if value]
+def _ticket(report: Report) -> Markup | None:
+    """The report as Markdown, to be copied into an issue."""
+    if "markdown" not in registry.formats():
+        return None
+    return island(registry.report_format("markdown").render(report, Page()))

@@ -6,6 +6,7 @@ import os
 import select
 import shutil
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ FLAGS = [
     "--host-resolver-rules=MAP * ~NOTFOUND",
 ]
 PATIENCE = 60  # seconds for an answer: only a hang is that slow
+AXE = "axe-core@4.14.1"
+KEYS = {"Tab": 9, "Enter": 13, "Space": 32, "ArrowRight": 39}
 
 
 class Browser:
@@ -142,10 +145,24 @@ class Tab:
         return answer["result"].get("value")
 
     def press(self, key: str) -> None:
-        for kind in ("rawKeyDown", "keyUp"):
-            self.call(
-                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=9
-            )
+        """A key of KEYS, pressed and released."""
+        text = {"Enter": "\r", "Space": " "}.get(key)
+        about = {"key": text if key == "Space" else key, "code": key}
+        about["windowsVirtualKeyCode"] = KEYS[key]  # type: ignore[assignment]
+        down = {"type": "keyDown", "text": text} if text else {"type": "rawKeyDown"}
+        self.call("Input.dispatchKeyEvent", **down, **about)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **about)
+
+    def type(self, text: str) -> None:
+        """Text, into what has the focus."""
+        self.call("Input.insertText", text=text)
+
+    def until(self, expression: str) -> None:
+        """Wait until an expression is true."""
+        until = time.monotonic() + PATIENCE
+        while not self.ask(expression):
+            assert time.monotonic() < until, f"it never came: {expression}"
+            time.sleep(0.02)
 
     @property
     def complaints(self) -> list[str]:
@@ -171,6 +188,18 @@ class Tab:
         """The whole page as PNG."""
         shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(shot["data"]))
+
+    def pdf(self) -> bytes:
+        """The page as it is printed."""
+        printed = self.call("Page.printToPDF", preferCSSPageSize=True, printBackground=True)
+        return base64.b64decode(printed["data"])
+
+    def may_copy(self) -> None:
+        """Let the page use the clipboard, as a browser does after a click."""
+        wanted = ["clipboardReadWrite", "clipboardSanitizedWrite"]
+        grant = {"permissions": wanted, "browserContextId": self.context}
+        self.browser.call("Browser.grantPermissions", **grant)
+        self.call("Page.bringToFront")
 
     def close(self) -> None:
         self.browser.call("Target.disposeBrowserContext", browserContextId=self.context)
@@ -206,3 +235,37 @@ def tab(browser):
     yield open_
     for one in opened:
         one.close()
+
+
+@pytest.fixture(scope="session")
+def axe(require, tmp_path_factory) -> str:
+    """The script of axe-core, which no environment here is to have."""
+    npm = shutil.which("npm")
+    require(npm, "needs npm, which brings axe-core: apt-get install npm")
+    folder = tmp_path_factory.mktemp("axe")
+    packed = subprocess.run(
+        [str(npm), "pack", AXE, "--silent"], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+    require(packed.returncode == 0, f"npm cannot bring {AXE}: {packed.stderr[-300:]}")
+    (archive,) = folder.glob("*.tgz")
+    with tarfile.open(archive) as files:
+        inside = files.extractfile("package/axe.min.js")
+        assert inside is not None
+        return inside.read().decode()
+
+
+@pytest.fixture
+def violations(axe):
+    """`violations(tab)`: what axe-core calls serious or critical, as lines to read."""
+
+    def find(opened: Tab) -> list[str]:
+        opened.ask(f"{axe};0")
+        told = opened.ask("axe.run(document, {resultTypes: ['violations']}).then(JSON.stringify)")
+        return [
+            f"{found['id']}: {node['html'][:160]} {node.get('failureSummary', '')[:300]}"
+            for found in json.loads(told)["violations"]
+            if found["impact"] in ("serious", "critical")
+            for node in found["nodes"]
+        ]
+
+    return find
