@@ -11,7 +11,8 @@ class Measured(Struct, frozen=True, kw_only=True):
     Attributes:
         bytes: in the buffer of one rank.
         iterations: that were timed, after the warm-up.
-        seconds: the median of one all-reduce, over the slowest rank of each.
+        seconds: of one all-reduce: the median over samples, of the slowest rank in each. Where
+            an all-reduce is short, a sample is several that follow each other at once.
         low_seconds: the 10th percentile of the same.
         high_seconds: the 90th.
         algbw: bytes a second: `bytes / seconds`.
@@ -35,13 +36,16 @@ class AllReduce(Fact, frozen=True, kw_only=True):
         backend: "nccl" (RCCL too), "gloo".
         device: "cuda" or "cpu".
         nodes: that the ranks are on.
+        gpus: the name of each rank's GPU, by rank; empty: on CPUs.
+        bus_ids: of those, by rank; "" where torch does not tell.
         points: by size.
-        again: the large sizes measured a second time, where the first were low.
+        again: the largest size, measured a second time a moment later.
         wrong: what was wrong with a sum; empty: all were right.
         transports: that NCCL says it used: "P2P", "SHM", "NET/IB", "NET/Socket", "NVLS", "GDRDMA".
         library: "NCCL 2.29.7", "RCCL 2.22.3"; empty for gloo.
         interface: by which NCCL or gloo went between nodes.
         busy: what else was running at the time.
+        warnings: what NCCL warned of.
         ranks_busbw: of the largest size, by each rank's own clock; to name a slow rank.
         error: why it did not come to its end; empty: it did.
         step: the last thing that it began.
@@ -54,6 +58,8 @@ class AllReduce(Fact, frozen=True, kw_only=True):
     torch: str = ""
     ranks: int = 0
     nodes: int = 1
+    gpus: tuple[str, ...] = ()
+    bus_ids: tuple[str, ...] = ()
     points: tuple[Measured, ...] = ()
     again: tuple[Measured, ...] = ()
     wrong: str = ""
@@ -61,6 +67,7 @@ class AllReduce(Fact, frozen=True, kw_only=True):
     library: str = ""
     interface: str = ""
     busy: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     ranks_busbw: tuple[float, ...] = ()
     error: str = ""
     step: str = ""

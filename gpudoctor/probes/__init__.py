@@ -24,7 +24,8 @@ class Machine:
         python: the interpreter that was asked for, or None: find the job's own.
         checkpoint_dir: where the job will keep its checkpoints, or None: not told.
         told: what options and configuration say of the job: nodes, local_ranks, node_rank,
-            master_addr, master_port.
+            master_addr, master_port; cluster: nodes are compared; code: the directory of the
+            job's own code.
     """
 
     __slots__ = ("checkpoint_dir", "cwd", "env", "python", "root", "told")

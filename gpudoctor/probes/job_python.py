@@ -3,8 +3,9 @@
 import os
 import re
 import sys
+from collections.abc import Iterator
 
-from gpudoctor.facts.job_python import JobPython
+from gpudoctor.facts.job_python import JobPython, Packages
 from gpudoctor.probes import Machine, probe
 from gpudoctor.snapshot import Absent
 
@@ -31,15 +32,35 @@ def job_python(machine: Machine) -> JobPython | Absent:
         return Absent(f"there is no {path}", broken=True)
     path = _behind_shim(machine, path)
     version, folders = site_packages(machine, path)
-    packages: dict[str, str] = {}
+    packages = {
+        name: said for name, said in _installed(machine, folders) if re.fullmatch(_WANTED, name)
+    }
+    return JobPython(path=path, chosen_by=chosen_by, version=version, packages=packages)
+
+
+def _alone(machine: Machine) -> str:
+    return "" if "cluster" in machine.told else "compared between nodes: runs with --cluster"
+
+
+@probe(isolated=True, timeout=10.0, unless=_alone)
+def packages(machine: Machine) -> Packages | Absent:
+    """All packages of the job's Python by the names of their directories."""
+    python = job_python(machine)
+    if isinstance(python, Absent):
+        return python
+    return Packages(versions=dict(_installed(machine, site_packages(machine, python.path)[1])))
+
+
+def _installed(machine: Machine, folders: list[str]) -> Iterator[tuple[str, str]]:
+    """Names and versions; of those that stand in several directories the first is imported."""
+    seen: set[str] = set()
     for folder in folders:
         for name in machine.list(folder):
             match = re.fullmatch(_DISTRIBUTION, name)
-            if match:
-                distribution = re.sub(r"[-_.]+", "-", match[1]).lower()
-                if re.fullmatch(_WANTED, distribution):
-                    packages.setdefault(distribution, match[2])
-    return JobPython(path=path, chosen_by=chosen_by, version=version, packages=packages)
+            distribution = re.sub(r"[-_.]+", "-", match[1]).lower() if match else ""
+            if match and distribution not in seen:
+                seen.add(distribution)
+                yield distribution, match[2]
 
 
 def _interpreter(machine: Machine) -> tuple[str, str] | None:

@@ -27,6 +27,7 @@ class Ended(Struct, frozen=True):
     said: str
     how: str
     last_words: str  # of stderr
+    stderr: str = ""
 
 
 @probe(isolated=True)
@@ -171,8 +172,9 @@ def ask(
             how = signal.Signals(-process.returncode).name
         elif process.returncode:
             how = f"exit code {process.returncode}"
-    words = [" ".join(line.split()) for line in err.decode("utf-8", "replace").splitlines()]
-    return Ended(out.decode("utf-8", "replace"), how, next(filter(None, reversed(words)), "")[:300])
+    said, stderr = (each.decode("utf-8", "replace") for each in (out, err))
+    words = [" ".join(line.split()) for line in stderr.splitlines()]
+    return Ended(said, how, next(filter(None, reversed(words)), "")[:300], stderr)
 
 
 def seconds_left() -> float:

@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 RATIO = 8  # of the whole process to `python -c pass`
 FASTER = 20  # than python -m torch.utils.collect_env
 PEAK = 60 << 20  # bytes, of the largest process
@@ -25,17 +23,6 @@ def measure(rounds: int, *commands: list[str]) -> tuple[list[float], int]:
     )
     taken, peak = json.loads(ended.stdout)
     return [statistics.median(times) for times in taken], peak
-
-
-@pytest.fixture
-def say(capsys):
-    """Print although pytest captures: the figures are what this lane is for."""
-
-    def line(text: str) -> None:
-        with capsys.disabled():
-            print(f"\nbench: {text}", end=" ")
-
-    return line
 
 
 def test_whole_check(installed, say):
