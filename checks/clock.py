@@ -3,6 +3,7 @@
 import datetime
 
 from gpudoctor import Clock, Finding, Fix, Workload, check, fail, ok, skip, warn
+from gpudoctor.rules.timekeeping import keep_time
 
 LARGE_ERROR = (
     1.0  # seconds; torchrun's elastic agents drop each other at 15 s, logs mix far earlier
@@ -49,7 +50,7 @@ def clock_sync(clock: Clock, workload: Workload) -> Finding:
         f"seen running: {', '.join(clock.daemons) or 'no daemon (in a container none can be)'}",
         "chronyd without `rtcsync`, and PTP, keep a clock without telling the kernel",
     ]
-    return warn(summary, _set(clock), evidence=evidence, basis="rule-of-thumb")
+    return warn(summary, keep_time(clock.daemons), evidence=evidence, basis="rule-of-thumb")
 
 
 @check(owner="node", symptoms=EXPIRED)
@@ -62,7 +63,7 @@ def clock_sane(clock: Clock) -> Finding:
     """
     date = _date(clock.now)
     if not OLDEST <= clock.now <= NEWEST:
-        return fail(f"it says {date}", _set(clock), basis="measured")
+        return fail(f"it says {date}", keep_time(clock.daemons), basis="measured")
     hardware = None if clock.rtc_offset_seconds is None else clock.now - clock.rtc_offset_seconds
     # An empty battery sets the hardware clock to its first day: that tells nothing.
     if hardware is not None and hardware >= OLDEST and not clock.synchronised:
@@ -70,28 +71,11 @@ def clock_sane(clock: Clock) -> Finding:
         if days > 1:
             summary = f"it says {date}, the hardware clock {_date(hardware)}"
             evidence = [f"{days:.1f} days apart, and nothing keeps the system clock in step"]
-            return fail(summary, _set(clock), evidence=evidence, basis="measured")
+            return fail(summary, keep_time(clock.daemons), evidence=evidence, basis="measured")
     if clock.clocksource in SLOW:
         summary = f"the clock source is {clock.clocksource}, which is slow to read"
         return warn(summary, _quicker(clock), basis="rule-of-thumb")
     return ok(f"{date} UTC" + (f", read from {clock.clocksource}" if clock.clocksource else ""))
-
-
-def _set(clock: Clock) -> Fix:
-    """What puts the clock right, by the daemon that is there."""
-    if "chronyd" in clock.daemons:
-        commands = ["chronyc tracking", "sudo chronyc makestep"]
-        text = "Let chronyd reach a server, and see that chrony.conf has `rtcsync`"
-    elif "systemd-timesyncd" in clock.daemons:
-        commands = ["sudo systemctl restart systemd-timesyncd", "timedatectl timesync-status"]
-        text = "Let systemd-timesyncd reach a server"
-    elif "ntpd" in clock.daemons:
-        commands = ["ntpq -p", "sudo systemctl restart ntp || sudo systemctl restart ntpd"]
-        text = "Let ntpd reach a server"
-    else:
-        commands = ["sudo timedatectl set-ntp true || sudo systemctl enable --now chronyd"]
-        text = "Let the node keep its clock; a container has the node's"
-    return Fix(text=text, commands=commands, needs_root=True)
 
 
 def _quicker(clock: Clock) -> Fix:

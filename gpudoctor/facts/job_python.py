@@ -30,3 +30,12 @@ class JobPython(Fact, frozen=True, kw_only=True):
             if name.startswith("nvidia-nccl-cu") and (found := re.match(r"(\d+)\.(\d+)", version)):
                 return int(found[1]), int(found[2])
         return None
+
+
+class Packages(Fact, frozen=True, kw_only=True):
+    """All distributions of the job's Python; looked for only where nodes are compared.
+
+    `versions` is as JobPython's packages.
+    """
+
+    versions: Mapping[str, str] = {}

@@ -157,9 +157,3 @@ class Slurm:
     def _start(self, host: Host, *words: str) -> None:
         quiet = ["sh", "-c", 'exec "$@" >/dev/null 2>&1', "sh", *words]
         self._running.append(host.start(*quiet, env=self._env))
-
-    def __enter__(self) -> "Slurm":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,8 @@ def cluster(public, require) -> Iterator[Cluster]:
     for name in ("munged", "slurmctld", "slurmd", "srun", "nsenter", "ip"):
         require(shutil.which(name), f"{name} is not installed")
     folder = public / "slurm"
-    with Zoo() as zoo, Cluster(zoo.lan(2), folder, SETTINGS.format(folder=folder)) as slurm:
+    settings = SETTINGS.format(folder=folder)
+    with Zoo() as zoo, closing(Cluster(zoo.lan(2), folder, settings)) as slurm:
         for name in ("prolog", "healthcheck"):
             slurm.install(name, NOTHING)
         slurm.start()

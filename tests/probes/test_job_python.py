@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gpudoctor import Absent, JobPython, Machine
-from gpudoctor.probes.job_python import job_python
+from gpudoctor import Absent, JobPython, Machine, Packages
+from gpudoctor.probes.job_python import job_python, packages
 
 MINOR = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
@@ -243,3 +243,16 @@ def test_without_any_python_gpudoctors_own_is_looked_at(tmp_path):
 )
 def test_nccl(packages, expected):
     assert JobPython(path="p", chosen_by="PATH", packages=packages).nccl == expected
+
+
+def test_all_packages_where_nodes_are_compared(venv):
+    found = packages(Machine(env={}, python=str(venv / "bin" / "python"), told={"cluster": 1}))
+
+    assert isinstance(found, Packages)
+    assert found.versions == {**PACKAGES, "click": "8.1.7"}
+
+
+def test_all_packages_are_left_alone_otherwise():
+    assert packages.unless is not None
+    assert "--cluster" in packages.unless(Machine(told={}))
+    assert packages.unless(Machine(told={"cluster": 1})) == ""
