@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-_NUMBERED = re.compile(r"(.*?)(\d+)(\D*)")
+_NUMBERED = r"(.*?)(\d+)(\D*)"
 MOST = 100_000  # names in one list; a range is short to write and long to spell out
 
 
@@ -16,7 +16,7 @@ def fold(names: Iterable[str]) -> str:
     groups: dict[tuple[str, int, str], set[int]] = {}
     order: dict[str, tuple[str, int, str] | None] = {}
     for name in sorted(set(names)):
-        match = _NUMBERED.fullmatch(name)
+        match = re.fullmatch(_NUMBERED, name)
         if match is None or any(mark in name for mark in "[],"):
             order[name] = None
             continue

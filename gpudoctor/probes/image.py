@@ -12,9 +12,9 @@ from gpudoctor.snapshot import Absent
 LARGE = 16 << 20  # bytes; no one writes such code by hand
 MOST = 20_000  # files; a repository of code has fewer, a data set more
 # What is no code, and changes while others look: logs of this very job among it.
-_NO_FOLDER = re.compile(r"\..*|__pycache__|wandb|mlruns|node_modules|venv|.*\.egg-info")
+_NO_FOLDER = r"\..*|__pycache__|wandb|mlruns|node_modules|venv|.*\.egg-info"
 _READ = (stat.S_IFREG, stat.S_IFLNK)
-_NO_FILE = re.compile(r".*\.(pyc|log|out|err|lock|swp|tmp)|core\.\d+|nohup\.out")
+_NO_FILE = r".*\.(pyc|log|out|err|lock|swp|tmp)|core\.\d+|nohup\.out"
 
 
 @probe()
@@ -80,7 +80,7 @@ def _files(top: str, below: str) -> Iterator[tuple[str, os.stat_result]]:
         path = os.path.join(below, entry.name)
         status = entry.stat(follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
-            if not _NO_FOLDER.fullmatch(entry.name):
+            if not re.fullmatch(_NO_FOLDER, entry.name):
                 yield from _files(top, path)
-        elif stat.S_IFMT(status.st_mode) in _READ and not _NO_FILE.fullmatch(entry.name):
+        elif stat.S_IFMT(status.st_mode) in _READ and not re.fullmatch(_NO_FILE, entry.name):
             yield path, status
