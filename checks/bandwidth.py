@@ -1,6 +1,7 @@
 """What all ranks reach together: the sum over all of them that every training step waits for."""
 
 from collections.abc import Sequence
+from shlex import quote
 
 from gpudoctor import (
     AllReduce,
@@ -11,6 +12,7 @@ from gpudoctor import (
     Nodes,
     Owner,
     PairReduce,
+    brief,
     check,
     count_of,
     fail,
@@ -35,6 +37,7 @@ BUSY = 20  # per cent, of a GPU before we began: whoever that is may well slow t
 NOT_YET = ("start torchrun", "import torch", "meet")  # nothing was reduced: time was too short
 LOW = "Find what the ranks wait for: look at the links, with nothing else running"
 AGAIN = "gpudoctor check bandwidth-allreduce --deep"
+ALL_AGAIN = "gpudoctor check --cluster --deep bandwidth-allreduce"
 PAIRS = "gpudoctor check --cluster --deep bandwidth"
 MOST_PAIRS = 16  # in the evidence
 FAIL_BELOW = 0.5  # of what pairs usually reach: such a node costs more than it brings
@@ -63,24 +66,24 @@ def bandwidth_allreduce(
     found, point = all_reduce, largest(all_reduce)
     said = _evidence(found, nodes)
     if found.wrong:
-        return fail(f"wrong sum: {found.wrong}"[:79], _suspect(found), evidence=said)
+        return fail(brief(f"wrong sum: {found.wrong}"), _suspect(found), evidence=said)
     if found.error:
         if any(step in found.step for step in NOT_YET) and found.error.startswith("no answer"):
             return unknown(f"{found.error}: {found.step}")
         fix, owner = _broken(found)
-        summary = f"{_ranks(found)}: {found.error.replace('RuntimeError: ', '')}"[:79]
+        summary = brief(f"{_ranks(found)}: {found.error.replace('RuntimeError: ', '')}")
         return fail(summary, fix, evidence=[found.error, *said], basis="measured", owner=owner)
     if point is None:
         return unknown(found.unfinished or "nothing was measured")
     wanted = expected_global(found, nodes) if found.nodes > 1 else expected_local(found, gpus)
     summary = f"{rate(point.busbw)} at {size(point.bytes)} over {_ranks(found)}"
     if wanted is None or point.busbw >= wanted.warn_below:
-        return ok(f"{summary}{_judged(wanted)}"[:79], said)
+        return ok(brief(f"{summary}{_judged(wanted)}"), said)
     busy = [*found.busy, *_busy(gpus)]
     certain = point.busbw < wanted.fail_below and not busy
     evidence = [f"{rate(wanted.busbw)} expected: {wanted.why}", *busy, *said]
     owner = "network" if found.nodes > 1 else "node"
-    summary = f"{summary}, {rate(wanted.busbw)} expected"[:79]
+    summary = brief(f"{summary}, {rate(wanted.busbw)} expected")
     answer = fail if certain else warn
     return answer(summary, _slow(found, gpus), evidence=evidence, basis=wanted.basis, owner=owner)
 
@@ -121,6 +124,9 @@ def _busy(gpus: Gpus | None) -> list[str]:
 
 
 def _suspect(found: AllReduce) -> Fix:
+    if found.nodes > 1:
+        text = "Find the node: sum in pairs, and on each by itself"
+        return Fix(text=text, commands=[PAIRS, f"{AGAIN}  # on each"])
     commands = [AGAIN]
     if "P2P" in found.transports:
         commands = [f"NCCL_P2P_DISABLE=1 {AGAIN}", "sudo lspci -vvv | grep -i acsctl"]
@@ -131,9 +137,10 @@ def _broken(found: AllReduce) -> tuple[Fix, Owner]:
     if found.backend == "gloo" and found.step.startswith("connect"):
         text, commands = "Let gloo find an address of this node", ["gpudoctor check gloo names"]
         return Fix(text=text, commands=commands), "launch"
+    again = ALL_AGAIN if found.nodes > 1 else AGAIN
     return Fix(
         text="See how far the ranks come, and what NCCL says",
-        commands=[f"NCCL_DEBUG=INFO {AGAIN} -v", "gpudoctor check nccl shm limits gpu"],
+        commands=[f"NCCL_DEBUG=INFO {again} -v", "gpudoctor check nccl shm limits gpu"],
     ), "node"
 
 
@@ -163,12 +170,11 @@ def bandwidth_straggler(pair_reduce: PairReduce) -> Finding:
     """
     figures = {each.nodes: each.busbw for each in pair_reduce.figures}
     if not figures:
-        return skip(pair_reduce.unfinished or "a single node: there are no pairs")
-    wrong = [each for each in pair_reduce.figures if each.wrong]
-    if wrong:
-        names = [name for each in wrong for name in each.nodes]
-        summary = f"wrong sum between {' and '.join(wrong[0].nodes)}: {wrong[0].wrong}"[:79]
-        return fail(summary, _without(names), evidence=_pairs(pair_reduce), nodes=names)
+        return skip(
+            pair_reduce.unfinished or "fewer than three nodes: there are no pairs to compare"
+        )
+    if any(each.wrong for each in pair_reduce.figures):
+        return _wrong(pair_reduce)
     from gpudoctor.rules.suspects import verdict  # not for those who have no pairs
 
     found = verdict(figures)
@@ -183,13 +189,25 @@ def bandwidth_straggler(pair_reduce: PairReduce) -> Finding:
     owner: Owner = "node" if found.nodes else "network"
     answer = fail if worst < FAIL_BELOW * (found.usual or 0) else warn
     return answer(
-        summary[:79],
+        brief(summary),
         _without(found.nodes),
         evidence=[f"slow: {', '.join(who)}", *_pairs(pair_reduce)],
         basis="measured",
         owner=owner,
-        nodes=names,
+        nodes=found.nodes,
     )
+
+
+def _wrong(pairs: PairReduce) -> Finding:
+    """Of a wrong sum of two, either may be the cause; of several, the one that all have."""
+    from gpudoctor.rules.suspects import verdict
+
+    first = next(each for each in pairs.figures if each.wrong)
+    names = verdict({each.nodes: None if each.wrong else 1.0 for each in pairs.figures}).nodes
+    apart = Fix(text="Find which one: sum on each by itself", commands=[f"{AGAIN}  # on each"])
+    summary = brief(f"wrong sum between {' and '.join(first.nodes)}: {first.wrong}")
+    fix = _without(names) if names else apart
+    return fail(summary, fix, evidence=_pairs(pairs), nodes=names)
 
 
 def _nobody(pairs: PairReduce, unclear: Sequence[tuple[str, str]], usual: float) -> Finding:
@@ -198,7 +216,7 @@ def _nobody(pairs: PairReduce, unclear: Sequence[tuple[str, str]], usual: float)
     far = [each.nodes for each in pairs.figures if (each.busbw or 0.0) <= FAIL_BELOW * best]
     slow = [*unclear, *far]  # where half of the nodes are slow, that is what is usual
     if slow:
-        summary = f"slow, but who is to blame is not clear: {' - '.join(slow[0])}"[:79]
+        summary = brief(f"slow, but who is to blame is not clear: {' - '.join(slow[0])}")
         fix = Fix(text=LOW, commands=[PAIRS])
         return warn(summary, fix, evidence=_pairs(pairs), basis="measured", owner="network")
     if pairs.unfinished:
@@ -208,13 +226,16 @@ def _nobody(pairs: PairReduce, unclear: Sequence[tuple[str, str]], usual: float)
 
 def _without(nodes: Sequence[str]) -> Fix:
     """Do without these nodes; without a link there is nobody to leave out."""
+    from gpudoctor.rules.differences import remark
+
     if not nodes:
-        return Fix(
-            text="Have cables and switch ports between these two looked at", commands=[PAIRS]
-        )
+        return Fix(text="Have cables and switch ports between the two looked at", commands=[PAIRS])
     return Fix(
         text=f"Start the job without {fold(nodes)}, and have it looked at",
-        commands=[f"srun --exclude={fold(nodes)}", "gpudoctor check --deep"],
+        commands=[
+            f"srun --exclude={quote(fold(nodes))}  # Slurm",
+            f"gpudoctor check --deep  # on {remark(fold(nodes))}",
+        ],
     )
 
 

@@ -82,7 +82,7 @@ from gpudoctor.launch.settings import (
 from gpudoctor.probes import Machine, Probe, probe
 from gpudoctor.rules.sizing import FileNeed, ShmNeed, ThreadNeed, file_need, shm_need, thread_need
 from gpudoctor.snapshot import Absent, Fact, Snapshot
-from gpudoctor.units import GIB, KIB, MIB, count_of, parse_size, power_of_two, size
+from gpudoctor.units import GIB, KIB, MIB, brief, count_of, parse_size, power_of_two, size
 
 __version__ = "0.1.0"
 
@@ -207,6 +207,7 @@ __all__ = [
     "User",
     "Way",
     "Workload",
+    "brief",
     "check",
     "count_of",
     "fail",

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from gpudoctor.check import LAUNCH, Check
+from gpudoctor.check import CLUSTER, LAUNCH, Check
 from gpudoctor.snapshot import name_of
 
 
@@ -85,8 +85,19 @@ def explain(check: Check) -> str:
         lines += ["", "Later errors that point here:"]
         lines += [f"  {readable(pattern)}" for pattern in check.symptoms]
     look = "lint FILE" if check.topic == LAUNCH else f"check {check.id}"
-    lines += ["", f"Look now, with the fix for your launcher: gpudoctor {look}"]
+    where = ""
+    if flags := of_several(check):
+        look, where = f"{look} {flags}", " on every node of the job"
+    lines += ["", f"Look now{where}, with the fix for your launcher: gpudoctor {look}"]
     return "\n".join(lines) + "\n"
+
+
+def of_several(check: Check) -> str:
+    """The flags without which a check has nothing to look at, for it judges several nodes."""
+    needs = {name_of(need.kind) for need in check.needs.values() if not need.optional}
+    if "pair_reduce" in needs:
+        return "--cluster --deep"
+    return "--cluster" if check.topic == CLUSTER else ""
 
 
 def causes(checks: Iterable[Check], message: str) -> list[tuple[Check, str]]:

@@ -1,4 +1,4 @@
-"""The names that a report states: of its hosts, its user, its registries."""
+"""The names that a report or a process states: of hosts, users, registries."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,8 @@ Name = tuple[str, str]  # a kind, and the name
 
 _ENDPOINTS = ("MASTER_ADDR", "PET_MASTER_ADDR", "PET_RDZV_ENDPOINT", "RAY_ADDRESS", "NCCL_COMM_ID")
 _URLS = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "HF_ENDPOINT", "NCCL_RAS_ADDR")
-_SOURCE = re.compile(r"(?://)?([A-Za-z][\w.-]*)(?::/|@\w+:/|/)")  # "nas:/export", "//nas/share"
+_SHARE = re.compile(r"(?://)?([A-Za-z][\w.-]*)/")  # "//nas/share"
+_LNET = re.compile(r"(tcp|o2ib|gni|kfi|ptl)\d*")
 _FOUR_PARTS = re.compile(r"(?:\d+\.){3}\d+")
 
 
@@ -33,6 +34,19 @@ def names_in(report: Mapping[str, Any]) -> Iterator[Name]:
     for result in cluster.get("results", ()):
         for name in result.get("nodes", ()):
             yield from _host(name)
+
+
+def identities(environment: Mapping[str, str], hostname: str) -> Iterator[Name]:
+    """Names of whoever runs us, which facts may mention but do not state, or only later."""
+    for variable in ("USER", "LOGNAME", "SUDO_USER", "SLURM_JOB_USER"):
+        if name := environment.get(variable, ""):
+            yield USER, name
+    yield from _home(environment.get("HOME", ""))
+    for variable in ("SLURM_JOB_PARTITION", "SLURM_JOB_ACCOUNT", "SLURM_CLUSTER_NAME"):
+        if name := environment.get(variable, ""):
+            yield variable.removesuffix("_NAME").rpartition("_")[2].lower(), name
+    yield from _host(hostname)
+    yield from _variables(environment)
 
 
 def _host(text: Any) -> Iterator[Name]:
@@ -66,8 +80,7 @@ def _of_fact(name: str, fact: Mapping[str, Any]) -> Iterator[Name]:
         yield from _variables(fact.get("values", {}))
     elif name == "network_mounts":
         for mount in fact.get("mounts", ()):
-            if match := _SOURCE.match(mount.get("source", "")):
-                yield from _host(match[1])
+            yield from _servers(mount.get("source", ""))
     elif name in ("job_python", "packages"):
         for version in fact.get("packages", fact.get("versions", {})).values():
             if _FOUR_PARTS.fullmatch(version):
@@ -79,6 +92,25 @@ def _of_fact(name: str, fact: Mapping[str, Any]) -> Iterator[Name]:
         yield from _registry(fact.get("name", ""))
     elif name == "launch":
         yield from _launch(fact)
+
+
+def _servers(source: str) -> Iterator[Name]:
+    """Of "nas:/export", "mgs1@tcp:mgs2@tcp:/fs", "mon1:6789,mon2:6789:/", "jane@nas:/x"."""
+    servers, is_remote, _ = source.partition(":/")
+    if servers.startswith("["):
+        return
+    if not is_remote:
+        if share := _SHARE.match(source):
+            yield from _host(share[1])
+        return
+    for word in re.split(r"[:,]", servers):
+        first, at, second = word.partition("@")
+        is_login = at and not _LNET.fullmatch(second)
+        if is_login:
+            yield USER, first
+        name = second if is_login else first
+        if not name.isdigit():  # a port
+            yield from _host(name)
 
 
 def _home(path: str) -> Iterator[Name]:

@@ -8,18 +8,22 @@ from gpudoctor.rules.variables import known
 
 VALUE_LIMIT = 4096  # characters of one variable's value
 CUT = "***"
-_SECRET_OPTION = r"--?[\w-]*(?:password|secret|token|api[_-]?key)"
+_SECRET_OPTION = (
+    r"--?[\w-]*(?:password|passphrase|secret|token|(?:api|access|auth|secret|wandb)[_-]?key)"
+)
 
 # Together in one pattern each: what stays before the secret is group 1.
 _SECRETS = (
     r"(\b[a-z][a-z0-9+.-]*://)[^/\s\"']*(?=@)",  # https://user:password@host
     r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{16,}",
     # password=..., "api_key": "...", but not MAX_TOKENS=2048 or secretName: x
-    r"((?:passw(?:or)?d|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?)"
+    r"((?:passw(?:or)?d|passphrase|secret|token|(?:account|api|access|private)[_-]?key|credentials?"
+    r"|\b(?:ssh)?pass(?==))"
     r"(?![a-z])[\w-]*[\"']?\s*[=:]\s*)(?:\"[^\"]*\"|'[^']*'|[^\s,;&\"']+)",
-    r"(--?[\w-]*(?:password|secret|token|api-key)\s+)[^\s-]\S*",
+    rf"({_SECRET_OPTION}\s+)[^\s-]\S*",
+    r"(\bcurl\b[^|;&]{0,500}\s(?:-u|--user)[ =]?[^\s:]+:)\S+",
     r"([?&](?:sig|signature|key|x-(?:amz|goog)-(?:signature|credential|security-token))=)[^&\s]+",
-    r"()\b(?:hf_|sk-|gh[opsur]_|github_pat_|glpat-|xox[abprs]-|nvapi-|AKIA|ASIA|AIza)[\w-]{16,}",
+    r"()\b(?:hf_|sk-|gh[opsur]_|github_pat_|glpat-|npm_|xox[abprs]-|nvapi-|dapi|hvs\.|ya29\.|AKIA|ASIA|AIza)[\w-]{16,}",
     r"()\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*",  # JSON Web Token
     r"()-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)",
 )
@@ -38,8 +42,9 @@ def value_of(text: str) -> str:
 
 # Without one of these there is no secret in a text, and no need to compile the patterns.
 _HINTS = (
-    *("://", "bearer", "basic", "passw", "secret", "token", "key", "credential", "sig"),
-    *("hf_", "sk-", "gh", "glpat-", "xox", "nvapi-", "akia", "asia", "aiza", "eyj", "-----"),
+    *("://", "bearer", "basic", "passw", "passp", "pass=", "curl", "secret", "token", "key"),
+    *("credential", "sig", "hf_", "sk-", "gh", "glpat-", "npm_", "xox", "nvapi-", "dapi"),
+    *("hvs.", "ya29.", "akia", "asia", "aiza", "eyj", "-----"),
 )
 
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 import gpudoctor
 from gpudoctor import registry
-from gpudoctor.check import LAUNCH, Check
+from gpudoctor.check import CLUSTER, LAUNCH, Check
 from gpudoctor.children import Collected, Observer, unobserved
 from gpudoctor.collect import Looking, collect
 from gpudoctor.config import DEFAULT, Config, Profile
@@ -354,8 +354,11 @@ def _matches(check: Check, pattern: str) -> bool:
 
 
 def _unknown(word: str, known: Sequence[str]) -> str:
-    if word.partition("-")[0] == LAUNCH:
+    topic = word.partition("-")[0]
+    if topic == LAUNCH:
         return f"{word!r} judges launch files: gpudoctor lint FILE"
+    if topic == CLUSTER and not any(name.partition("-")[0] == CLUSTER for name in known):
+        return f"{word!r} judges several nodes together: it needs --cluster, on each of them"
     import difflib  # only to help with a typo
 
     near = difflib.get_close_matches(word, known, n=3)

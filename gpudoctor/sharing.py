@@ -5,7 +5,7 @@ stands for the same value in every text and every report that one Redactor is gi
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from gpudoctor.rules.identifiers import (
     GPU,
     GUID,
     HOST,
+    LITTLE,
     MAC,
     MAIL,
     USER,
@@ -53,8 +54,12 @@ _OURS = frozenset({"id", "topic", "status", "owner", "basis", "for", "launcher",
         "url",
     ),
 }
+# Where a value is a host's name, however ordinary the word.
+_NAMING = frozenset({"hostname", "hosts_lines", "name", "names", "nodes", "missing", "exclude"}) | {
+    *("source", "target", "master_addr", "MASTER_ADDR", "PET_MASTER_ADDR")
+}
 _UUID = 36  # characters of a whole one
-_SHORT = 3  # characters: a shorter word is a name only where nothing stands beside it
+_SHORT = 3  # characters: a shorter name stands in no longer word
 _CACHED = 50_000  # texts; what nodes say is mostly alike
 
 _START = re.compile(r"(?<![A-Za-z0-9])(?:[A-Za-z]+|\d+)")
@@ -63,6 +68,8 @@ _PART = re.compile(r"[A-Za-z0-9]+")
 _LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
 _FOLDED = re.compile(r"([A-Za-z0-9][\w.-]*)\[(\d[\d,-]*)\]((?:[-.]?[A-Za-z0-9]+)*)")
 _LETTERS = re.compile(r"[A-Za-z_]+")
+_LABEL = re.compile(r"(?<![\w.-])[\w-]+")
+_PROSE = re.compile(r"(?<![\w./-])[a-z]+(?![\w/-]|\.\w)")
 
 
 def redacted(report: Report, level: str) -> Report:
@@ -81,6 +88,9 @@ class Redactor:
     def __init__(self, level: str, names: Iterable[Name] = ()) -> None:
         self.level = level
         self._names: dict[str, str] = {}  # kind by name
+        self._everyday: set[str] = set()  # of these, hosts with names that many have
+        self._prose: set[str] = set(LITTLE)  # words with which checks explain themselves
+        self._explained: set[str] = set()
         self._shapes: set[str] = set()  # of host names: "gpu-a-#"
         self._starts: set[str] = set()  # first letters or digits of all these
         self._versions: set[str] = set()  # that look like addresses
@@ -105,8 +115,12 @@ class Redactor:
                 continue
             if kind == "version":
                 self._versions.add(name)
-            elif self._hides(kind) and name not in self._names and not is_everyday(name):
+            elif not self._hides(kind) or name in self._names:
+                continue
+            elif not is_everyday(name):
                 self._learn(kind, name)
+            elif kind == HOST and name != "localhost":
+                self._everyday.add(name)
 
     def report(self, report: Report) -> Report:
         """The report with everything replaced, and how much of it."""
@@ -120,6 +134,7 @@ class Redactor:
         before_this, self._used = self._used, {}
         plain = msgspec.to_builtins(report)
         self.learn(names_in(plain))
+        self.read(text for result in report.results for text in (result.title, result.why))
         nodes = [self._node(node) for node in plain["nodes"]]
         rest = {key: value for key, value in plain.items() if key not in ("nodes", "redaction")}
         changed = msgspec.convert({**self._value(rest), "nodes": nodes}, Report)
@@ -134,13 +149,23 @@ class Redactor:
         """The same of facts alone."""
         plain = {"nodes": [msgspec.to_builtins(snapshot)]}
         self.learn(names_in(plain))
-        return Snapshot(self.text(snapshot.name), self._value(plain["nodes"][0]["facts"]))
+        name = self._value(snapshot.name, "name")
+        return Snapshot(name, self._value(plain["nodes"][0]["facts"]))
 
     def fact(self, name: str, fact: Any) -> Any:
         """One fact as plain data."""
         plain = msgspec.to_builtins(fact)
         self.learn(names_in({"nodes": [{"facts": {name: plain}}]}))
         return self._value(plain)
+
+    def read(self, explanations: Iterable[str]) -> None:
+        """Learn ordinary words, so that a user called "max" spoils no sentence about a maximum."""
+        for text in {*explanations} - self._explained:
+            self._explained.add(text)
+            words = set(_PROSE.findall(text))
+            if not words.isdisjoint(self._names):
+                self._texts.clear()
+            self._prose |= words
 
     def text(self, text: str) -> str:
         """Any text."""
@@ -164,17 +189,38 @@ class Redactor:
                 result["place"] = place
         return changed
 
-    def _value(self, value: Any) -> Any:
+    def _value(self, value: Any, key: str = "") -> Any:
         if isinstance(value, str):
-            return self.text(value)
+            names = key in _NAMING and self.level == "public"
+            return self._stated(value) if names else self.text(value)
         if isinstance(value, dict):
             return {
-                self._key(key): item if key in _OURS else self._value(item)
-                for key, item in value.items()
+                self._key(name): item if name in _OURS else self._value(item, name)
+                for name, item in value.items()
             }
         if isinstance(value, list | tuple):
-            return [self._value(item) for item in value]
+            return [self._value(item, key) for item in value]
         return value
+
+    def _stated(self, text: str) -> str:
+        """What is a host's name, or a list or a line of some."""
+        if not any(
+            label in self._everyday or label in self._names for label in _LABEL.findall(text)
+        ):
+            return self.text(text)
+        if " " in text:
+            return " ".join(map(self._stated, text.split()))
+        try:
+            return fold(map(self._stated_name, unfold(text)))
+        except BadHostlist:
+            return self.text(text)
+
+    def _stated_name(self, name: str) -> str:
+        label, dot, domain = name.partition(".")
+        if label not in self._everyday and self._names.get(label) != HOST:
+            return self.text(name)
+        self._used.setdefault(HOST, set()).add(label)
+        return f"{self._token(HOST, label)}{dot}{self.text(domain)}"
 
     def _key(self, key: Any) -> Any:
         return key if _LETTERS.fullmatch(str(key)) else self.text(str(key))
@@ -189,7 +235,7 @@ class Redactor:
         if shape:
             self._shapes.add(shape)
         self._names[name] = kind
-        if _is_telling(name) and (start := _START.search(name)):
+        if start := _START.search(name):
             self._starts.add(start[0])
         self._texts.clear()
 
@@ -253,10 +299,12 @@ class Redactor:
         word, parts = match[0], [part.span() for part in _PART.finditer(match[0])]
         if all(_START.match(word, start)[0] not in self._starts for start, _ in parts):  # type: ignore[index]
             return word
+        if token := self._alone(word, in_path=match.string[: match.start()].endswith("/")):
+            return token
         pieces, at, first = [], 0, 0
         while first < len(parts):
             start, last = parts[first][0], len(parts)
-            while last > first and not (token := self._known(word[start : parts[last - 1][1]])):
+            while last > first and not (token := self._within(word[start : parts[last - 1][1]])):
                 last -= 1
             if last > first:
                 pieces += [word[at:start], token]
@@ -264,12 +312,21 @@ class Redactor:
             first = max(last, first + 1)
         return "".join([*pieces, word[at:]])
 
-    def _known(self, name: str) -> str:
-        """The token of what is known as a name; empty: it is none."""
+    def _alone(self, word: str, *, in_path: bool) -> str:
+        """The token of a whole word that is a name; empty: it is none, or may well be none."""
+        kind = self._names.get(word, "")
+        if kind == USER and in_path:
+            return self._token(kind, word)
+        is_plain = len(word) < 2 or word.isdigit() or word in self._prose
+        return self._token(kind, word) if kind and not is_plain else ""
+
+    def _within(self, name: str) -> str:
+        """The token of a part of a word; empty: it is no name."""
         kind = self._names.get(name, "")
         if not kind and self._shapes and _shape(name) in self._shapes:
             kind = HOST
-        return self._token(kind, name) if kind and _is_telling(name) else ""
+        is_known = kind and _is_telling(name) and name not in self._prose
+        return self._token(kind, name) if is_known else ""
 
     def _token(self, kind: str, value: str) -> str:
         key = (kind, value)
@@ -304,16 +361,3 @@ def _shape(name: str) -> str:
     shape, numbers = _LAST_NUMBER.subn("#", name, count=1)
     letters = sum(character.isalpha() for character in shape)
     return shape if numbers and letters >= _SHORT else ""
-
-
-def identities(environment: Mapping[str, str], hostname: str) -> Iterator[Name]:
-    """Names of whoever runs us, which facts may mention but do not state."""
-    for variable in ("USER", "LOGNAME", "SUDO_USER", "SLURM_JOB_USER"):
-        if name := environment.get(variable, ""):
-            yield USER, name
-    for variable in ("SLURM_JOB_PARTITION", "SLURM_JOB_ACCOUNT", "SLURM_CLUSTER_NAME"):
-        if name := environment.get(variable, ""):
-            yield variable.removesuffix("_NAME").rpartition("_")[2].lower(), name
-    label, _, domain = hostname.partition(".")
-    yield HOST, label
-    yield DOMAIN, domain

@@ -47,9 +47,11 @@ class Snapshot(Struct, frozen=True):
 
     def get(self, kind: type[F]) -> F | Absent:
         """The fact, or why it is not there."""
-        fact = self.facts.get(name_of(kind), Absent(f"{name_of(kind)} was not collected"))
-        if isinstance(fact, kind | Absent):
+        fact = self.facts.get(name_of(kind))
+        if isinstance(fact, kind) or isinstance(fact, Absent):  # noqa: SIM101  a union costs time
             return fact
+        if fact is None:
+            return Absent(f"{name_of(kind)} was not collected")
         return Absent(f"{name_of(kind)} is not what this version expects", broken=True)
 
     def replace(self, *facts: Fact) -> "Snapshot":

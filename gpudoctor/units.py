@@ -1,4 +1,4 @@
-"""Sizes as people write them: 64 MiB, 16g, unlimited."""
+"""Sizes, counts and sentences as people write them: 64 MiB, 16g, unlimited, 3 files."""
 
 import re
 
@@ -39,3 +39,13 @@ def power_of_two(count: int) -> int:
 def count_of(number: int, noun: str, plural: str = "") -> str:
     """ "1 file", "3 files"."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def brief(text: str, most: int = 79) -> str:
+    """The text, or as many whole words of it as there is room for, and "..."."""
+    if len(text) <= most:
+        return text
+    head, _, cut = text[: most - 2].rpartition(" ")
+    if len(cut) > most // 2:  # a path, or a list of names
+        return f"{text[: most - 3]}..."
+    return f"{head.rstrip(' ,;:-')}..."

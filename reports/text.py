@@ -142,7 +142,8 @@ def _overview(sheet: Sheet, report: Report, most_groups: int = 0) -> None:
     else:
         groups = [(node.name, list(node.results), ", ".join(node.view)) for node in report.nodes]
         if report.cluster:
-            groups = [("together", list(report.cluster.results), ""), *_alike(groups)]
+            asked = [group for group in groups if group[1]]  # else: only of all together
+            groups = [("together", list(report.cluster.results), ""), *_alike(asked)]
     most = 2 * MOST_NAME if wording.is_of_launches(report) or report.cluster else MOST_NAME
     left = groups[most_groups:] if most_groups else []
     groups = groups[: len(groups) - len(left)]

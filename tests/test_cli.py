@@ -399,6 +399,26 @@ def test_explain_finds_the_check_for_a_message(message, check):
     assert check in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("check", "flags"),
+    [("cluster-mtu", "--cluster"), ("bandwidth-straggler", "--cluster --deep")],
+)
+def test_what_judges_several_nodes_says_how_to_start_it(check, flags):
+    assert f"gpudoctor check {check} {flags}" in run("explain", check).stdout
+    told = run("explain", "--message", "Watchdog caught collective operation timeout").stdout
+    alone, several = (line for line in told.splitlines() if "gpudoctor check" in line)
+    assert check not in alone
+    assert check in several
+
+
+@pytest.mark.parametrize("words", [["cluster-mtu"], ["cluster"], ["--only", "cluster-*"]])
+def test_checks_over_a_cluster_need_one(words):
+    done = run("check", *words)
+
+    assert done.returncode == 2
+    assert "it needs --cluster" in done.stderr
+
+
 def test_explain_says_so_when_nothing_is_known():
     assert run("explain", "--message", "zzz").returncode == 1
     assert run("explain").returncode == 2

@@ -5,9 +5,10 @@ from msgspec.structs import replace
 
 from gpudoctor import Status
 from gpudoctor import report as reports
+from gpudoctor.identities import identities
 from gpudoctor.report import Cluster, Node, Report
 from gpudoctor.rules.identifiers import HOST, USER
-from gpudoctor.sharing import Redactor, identities, redacted
+from gpudoctor.sharing import Redactor, redacted
 from gpudoctor.snapshot import Snapshot, encode
 from tests.reported import report, result
 
@@ -58,6 +59,7 @@ def test_internal_hides_people(text, expected):
         pytest.param(f"GPU-{UUID} GPU-8932f937", "gpu-1 gpu-1", id="GPU, also cut short"),
         pytest.param(f"MIG-{UUID}", "gpu-1", id="MIG"),
         pytest.param(f"boot {UUID}", "boot guid-1", id="UUID"),
+        pytest.param(f"/kubepods/pod{UUID}/x", "/kubepods/podguid-1/x", id="pod"),
         pytest.param("Serial Number: 1654321000123", "Serial Number: serial-1", id="serial"),
         pytest.param(
             "srun --partition=h100-x --account me2",
@@ -134,6 +136,24 @@ def test_names_that_a_report_states_are_replaced_everywhere():
         "pull registry-1/team/train:1, registry-1:5000/x/y",
         "host-03 does not answer; cublas 12.8.4.1; gpu-1",
     )
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        pytest.param("nas:/export", "host-01:/export", id="NFS"),
+        pytest.param("[fd00::1]:/export", "[ip-01]:/export", id="NFS by IPv6"),
+        pytest.param("//box/share", "//host-01/share", id="SMB"),
+        pytest.param("mgs-a@tcp:mgs-b@tcp:/fs", "host-01@tcp:host-02@tcp:/fs", id="Lustre"),
+        pytest.param("mon:6789,ceph:6789:/", "host-01:6789,host-02:6789:/", id="Ceph"),
+        pytest.param("jane@box:/x", "user-1@host-01:/x", id="sshfs"),
+        pytest.param("/dev/nvme0n1", "/dev/nvme0n1", id="disk"),
+    ],
+)
+def test_servers_of_mounts(source, expected):
+    mounts = {"mounts": [{"source": source, "target": "/data"}]}
+
+    assert Redactor("public").fact("network_mounts", mounts)["mounts"][0]["source"] == expected
 
 
 def test_tokens_are_the_same_in_every_report_of_one_redactor():
@@ -220,22 +240,61 @@ def test_who_runs_us_is_known():
     assert (HOST, "gpu-7") in names
     redactor = Redactor("public", names)
     assert redactor.text("alice on gpu-7 in h100-lab") == "user-1 on host-01 in partition-1"
+    container = {"HOME": "/data/people/bob", "MASTER_ADDR": "head-a.corp.x"}
+    redactor = Redactor("public", identities(container, "8f2a"))
+    assert redactor.text("/scratch/bob asks head-a") == "/scratch/user-1 asks host-01"
 
 
-def test_everyday_names_spoil_no_sentence():
+@pytest.mark.parametrize("name", ["node", "train", "vm", "a", "12345", "memory"])
+def test_a_host_is_a_token_where_the_report_states_it(name):
+    facts = {
+        "system": {"hostname": f"{name}.corp.x"},
+        "names": {"hosts_lines": [f"10.0.0.1 {name} {name}.corp.x"]},
+        "job": {"master_addr": name},
+    }
+    whole = _named(name)
+    whole = replace(whole, nodes=(replace(whole.nodes[0], facts=facts),))
+
+    [node] = redacted(whole, "public").nodes
+
+    assert node.name == "host-01"
+    assert node.facts == {
+        "system": {"hostname": "host-01.domain-1"},
+        "names": {"hosts_lines": ["ip-01 host-01 host-01.domain-1"]},
+        "job": {"master_addr": "host-01"},
+    }
+
+
+@pytest.mark.parametrize("name", ["node", "a", "max", "memory", "8"])
+def test_ordinary_words_spoil_no_sentence(name):
+    said = "a node of 8 has no max of memory: vm.max_map_count"
+    whole = report((result("x", Status.FAIL, evidence=(said,), why="It has a max of memory."),))
+    names = [(HOST, name), (USER, name)]
+
+    assert Redactor("public", names).report(whole).results[0].evidence == (said,)
+
+
+def test_everyday_accounts_stay():
     shared = redacted(_named("node", home="/home/ubuntu"), "public")
 
-    assert shared.nodes[0].name == "node"
     assert shared.nodes[0].facts["user"]["home"] == "/home/ubuntu"
 
 
 def test_short_names_and_numbers():
-    redactor = Redactor("public", [(HOST, "n1"), (HOST, "gw"), (HOST, "8"), (USER, "al")])
+    redactor = Redactor("public", [(HOST, "n1"), (HOST, "vm"), (HOST, "8"), (USER, "al")])
 
-    assert redactor.text("n1 asks gw as al: 8 of 8") == "host-01 asks gw as al: 8 of 8"
-    assert [redactor.text(text) for text in ("gw", "al", "8")] == ["host-02", "user-1", "8"]
-    assert redactor.text("/home/al/x") == "/home/user-1/x"
+    assert redactor.text("n1 asks vm as al: 8 of 8") == "host-01 asks host-02 as user-1: 8 of 8"
+    assert redactor.text("vm.max_map_count, vm-al, 8") == "vm.max_map_count, vm-al, 8"
+    assert [redactor.text(text) for text in ("vm", "al", "8")] == ["host-02", "user-1", "8"]
+    assert redactor.text("/home/al/x, /mnt/al") == "/home/user-1/x, /mnt/user-1"
     assert redactor.text("n[1-2], cpu[0-7]") == "host-[01,03], cpu[0-7]"
+
+
+@pytest.mark.parametrize("name", ["max", "4711", "a"])
+def test_a_user_with_an_ordinary_name_stands_in_no_path(name):
+    redactor = Redactor("public", [(USER, name)])
+
+    assert redactor.text(f"/scratch/{name}/run") == "/scratch/user-1/run"
 
 
 def test_words_of_ours_are_never_replaced():

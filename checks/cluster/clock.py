@@ -64,7 +64,7 @@ def _set(names: list[str], nodes: Nodes | None, is_tie: bool) -> Fix:
     daemons = next((clocks[name].daemons for name in names if name in clocks), ())
     usual = keep_time(daemons)
     where = "all nodes" if is_tie else listed(names)
-    text = f"Set the clock of {where}: {usual.text[0].lower()}{usual.text[1:]}"
+    text = f"On {where}: {usual.text[0].lower()}{usual.text[1:]}"
     return Fix(text=text, commands=usual.commands, needs_root=True)
 
 

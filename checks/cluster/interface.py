@@ -16,6 +16,7 @@ from gpudoctor import (
     Nodes,
     Status,
     System,
+    brief,
     check,
     fail,
     ok,
@@ -65,7 +66,7 @@ def cluster_interface(nodes: Nodes) -> Finding:
     if wrong:
         names, said, lines = wrong
         fix, blamed = _one_name(networks, library), _few(names, choices)
-        return fail(said[:79], fix, evidence=lines[:8], basis="vendor", nodes=blamed)
+        return fail(brief(said), fix, evidence=lines[:8], basis="vendor", nodes=blamed)
     if not picks:
         return skip(f"what {library} takes cannot be told: {next(iter(choices.values())).unknown}")
     astray = _astray(networks, picks)
@@ -74,13 +75,13 @@ def cluster_interface(nodes: Nodes) -> Finding:
         said = f"{library} takes {picks[min(astray)]} on {who(astray, 24)}, others one in {usual}"
         lines = [f"{name}: {picks[name]}, though it has one in {usual}" for name in astray]
         fix, blamed = _one_name(networks, library), _few(astray, picks)
-        return warn(said[:79], fix, evidence=lines[:8], basis="measured", nodes=blamed)
+        return warn(brief(said), fix, evidence=lines[:8], basis="measured", nodes=blamed)
     speeds = judged(nodes, "interface", level, blank="", spare=lambda c: c.trait is MTU)
     if speeds.status is Status.WARN:
         return speeds
     names = split({name: pick.interface for name, pick in picks.items()}).groups
     told = "; ".join(f"{interface} on {who(some, 24)}" for interface, some in names.items())
-    return ok(f"{library} takes {told}"[:79])
+    return ok(brief(f"{library} takes {told}"))
 
 
 Wrong = tuple[Collection[str], str, list[str]]

@@ -10,6 +10,7 @@ from gpudoctor import (
     Members,
     Nodes,
     __version__,
+    brief,
     check,
     fail,
     ok,
@@ -56,12 +57,12 @@ def cluster_nodes(members: Members, nodes: Nodes | None) -> Finding:
     if lost:
         names = [m.name for m in lost]
         verb = "was" if len(names) == 1 else "were"
-        summary = f"{who(names, 20)} {verb} lost at {lost[0].step!r}: {lost[0].lost}"[:79]
+        summary = brief(f"{who(names, 20)} {verb} lost at {lost[0].step!r}: {lost[0].lost}")
         fix = _look(names)
         return fail(summary, fix, evidence=evidence, basis="measured", owner="node", nodes=names)
     if refused:
         names = [m.name for m in refused]
-        summary = f"{who(names, 20)} sent what cannot be used: {refused[0].refused}"[:79]
+        summary = brief(f"{who(names, 20)} sent what cannot be used: {refused[0].refused}")
         fix = _same_tool(names)
         return fail(summary, fix, evidence=evidence, basis="measured", owner="image", nodes=names)
     spread = max(m.arrived_seconds for m in came)
@@ -124,7 +125,8 @@ def _find(absent: list[str], launcher: str) -> Fix:
     elif launcher == "kubernetes":
         commands = ["kubectl get pods -o wide", "kubectl get events --sort-by=.lastTimestamp"]
     else:
-        commands = [f"ssh {quote(absent[0])} true"] if absent else ["ps -ef | grep gpudoctor"]
+        started = "ps -ef | grep gpudoctor  # on each node"
+        commands = [f"ssh {quote(absent[0])} true" if absent else started]
     several = listed(absent) if absent else "the missing nodes"
     text = f"See why {several} did not start, or begin the job without them"
     return Fix(text=text, commands=commands)
@@ -132,7 +134,7 @@ def _find(absent: list[str], launcher: str) -> Fix:
 
 def _look(names: list[str]) -> Fix:
     return Fix(
-        text=f"See what became of {listed(names)}, and leave it out until then",
+        text=f"On {listed(names)}: see what happened; start jobs without it until then",
         commands=["sudo dmesg -T | tail -50", "sudo journalctl -k -b -1 -n 50"],
         needs_root=True,
     )
@@ -140,6 +142,6 @@ def _look(names: list[str]) -> Fix:
 
 def _same_tool(names: list[str]) -> Fix:
     return Fix(
-        text=f"Install on {listed(names)} the same gpudoctor that the others have",
+        text=f"On {listed(names)}: install the same gpudoctor that the others have",
         commands=[f"python3 -m pip install gpudoctor=={__version__}"],
     )

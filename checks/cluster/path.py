@@ -1,15 +1,17 @@
 """What the network between nodes carries: full packets, and how many of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from shlex import quote
 
 from gpudoctor import (
     Finding,
     Fix,
     Links,
+    Members,
     Network,
     Nodes,
     Way,
+    brief,
     check,
     count_of,
     fail,
@@ -17,14 +19,17 @@ from gpudoctor import (
     skip,
     warn,
 )
-from gpudoctor.rules.between import NO_PAIR, SILENT, STRANGER, covered, owner, told
+from gpudoctor.hostlist import fold
+from gpudoctor.rules.between import NO_PAIR, SILENT, STRANGER, covered, failed, owner, told
 from gpudoctor.rules.between import summary as of_fault
 from gpudoctor.rules.blame import Fault, faults
-from gpudoctor.rules.differences import listed, who
+from gpudoctor.rules.differences import listed, remark, who
 from gpudoctor.rules.leading import device_of
 from gpudoctor.rules.majority import split
 from gpudoctor.rules.suspects import Verdict, verdict
 
+ETHERNET = 1500
+TUNNEL = 1400  # what is left inside of VXLAN, IPsec and WireGuard over Ethernet
 HEADERS = 28  # bytes of IPv4 and ICMP in front of what ping sends
 SLOW = 0.7  # of the interface's speed, or of what other pairs reach; rule of thumb
 ONE_CPU = 25_000  # Mb/s; more takes several CPUs and connections, and tells of those
@@ -41,7 +46,7 @@ BLACK_HOLE = [
 
 
 @check(owner="network", symptoms=[*BLACK_HOLE, r"Message too long"])
-def cluster_mtu(links: Links) -> Finding:
+def cluster_mtu(links: Links, members: Members | None) -> Finding:
     """Packets as large as the nodes send them pass between all nodes.
 
     Where a switch or a tunnel takes smaller packets than the nodes send, small messages pass and
@@ -52,7 +57,7 @@ def cluster_mtu(links: Links) -> Finding:
     if not tried:
         return skip("no way between two nodes carried data" if links.ways else NO_PAIR)
     mtus = split({w.source: w.mtu for w in links.ways if w.mtu})
-    swallowed = [w for w in tried if w.error and w.step == "large" and not _is_other(w)]
+    swallowed = [w for w in failed(links, members) if w.step == "large" and not _is_other(w)]
     found = faults(tried, swallowed)
     evidence = [
         f"MTU {mtu}: {listed(names)}" for mtu, names in mtus.groups.items() if len(mtus.groups) > 1
@@ -91,12 +96,15 @@ def _narrow(fault: Fault, usual: int | None) -> Fix:
     sent = way.mtu or usual or 1500
     names = fault.blamed or (way.source,)
     interface = way.interface or "eth0"
+    smaller = ETHERNET if sent > ETHERNET else TUNNEL
+    there = remark(fold(names))
     return Fix(
         text=f"Let the switch carry {sent} bytes, or send less on {listed(names)}",
         commands=[
-            f"ping -M do -c 3 -s {sent - HEADERS} {quote(way.address)}  # must pass",
-            f"sudo ip link set dev {quote(interface)} mtu 1500",
-            "sudo sysctl -w net.ipv4.tcp_mtu_probing=1  # for TCP alone, meanwhile",
+            f"ping -M do -c 3 -s {sent - HEADERS} {quote(way.address)}"
+            f"  # on {remark(way.source)}: must pass",
+            f"sudo ip link set dev {quote(interface)} mtu {smaller}  # on {there}, or less",
+            "sudo sysctl -w net.ipv4.tcp_mtu_probing=1  # on all: for TCP alone, meanwhile",
         ],
         needs_root=True,
     )
@@ -114,8 +122,9 @@ def _unlike(
 def _same_mtu(ways: tuple[Way, ...], mtu: int, outliers: tuple[str, ...]) -> Fix:
     names = outliers or tuple(dict.fromkeys(w.source for w in ways if w.mtu != mtu))
     interfaces = dict.fromkeys(w.interface for w in ways if w.source in names and w.interface)
-    commands = [f"sudo ip link set dev {quote(name)} mtu {mtu}" for name in interfaces]
-    text = f"Give {listed(names)} the MTU of the others; the network's configuration must keep it"
+    there = remark(fold(names))
+    commands = [f"sudo ip link set dev {quote(i)} mtu {mtu}  # on {there}" for i in interfaces]
+    text = f"Give {listed(names)} MTU {mtu} as well; the network's configuration must keep it"
     return Fix(text=text, commands=commands or [f"ip link  # mtu {mtu}"], needs_root=True)
 
 
@@ -127,7 +136,7 @@ def _same_mtu(ways: tuple[Way, ...], mtu: int, outliers: tuple[str, ...]) -> Fix
         r"socketProgress: Connection closed by remote peer",
     ],
 )
-def cluster_throughput(links: Links, nodes: Nodes | None) -> Finding:
+def cluster_throughput(links: Links, nodes: Nodes | None, members: Members | None) -> Finding:
     """The network between the nodes is as fast as its interfaces and its other links.
 
     Gradients go over all links at every step, and the slowest one sets the pace: a cable that
@@ -135,12 +144,12 @@ def cluster_throughput(links: Links, nodes: Nodes | None) -> Finding:
     slow, and a large one end in "Watchdog caught collective operation timeout".
     """
     figures = {(w.source, w.target): w for w in links.ways if w.bytes_per_second is not None}
-    broke = [w for w in links.ways if w.error and w.step == "throughput" and not _is_other(w)]
+    broke = [w for w in failed(links, members) if w.step == "throughput" and not _is_other(w)]
     if broke:
         first = faults(links.ways, broke)[0]
         return fail(
             of_fault(first, len(links.ways), "stream"),
-            _see(list(first.ways)),
+            _see(list(first.ways), first.blamed),
             evidence=told(broke),
             basis="measured",
             owner=owner(first),
@@ -213,8 +222,8 @@ def _named(
         said = f"between {one} and {other} {worst:.0%} of what other pairs reach, {usual}"
     ways = [w for ends, w in figures.items() if set(ends) & set(next(iter(slow)))]
     return (fail if worst < CRAWLS else warn)(
-        said[:79],
-        _see(ways),
+        brief(said),
+        _see(ways, nodes or next(iter(slow))),
         evidence=evidence,
         basis="measured",
         owner="node" if nodes else "network",
@@ -256,14 +265,17 @@ def _below(
     ends = f"{worst.source} -> {worst.target}"
     rate, speed = _rate(worst.bytes_per_second or 0.0), _speed(worst, nodes) or 0.0
     said = f"{ends}: {rate}, {share:.0%} of {worst.interface}'s {speed / 1000:g} Gb/s"
-    return warn(said[:79], _see(below), evidence=evidence, basis="rule-of-thumb")
+    return warn(brief(said), _see(below), evidence=evidence, basis="rule-of-thumb")
 
 
-def _see(ways: list[Way]) -> Fix:
-    way = ways[0]
+def _see(ways: list[Way], names: Sequence[str] = ()) -> Fix:
+    """What to look at on some nodes, or else at both ends of the first way."""
+    names = names or (ways[0].source, ways[0].target)
+    way = next((way for way in ways if way.source in names), ways[0])
     interface = quote(way.interface or "eth0")
+    what = f"the cable, the switch port and the counters of {interface}"
     return Fix(
-        text=f"Look at the cable, the switch port and the counters of {interface}",
+        text=f"On {listed(names)}: look at {what}",
         commands=[
             f"ethtool {interface} | grep -E 'Speed|Duplex'",
             f"ethtool -S {interface} | grep -iE 'err|drop|discard' | grep -v ': 0'",

@@ -9,8 +9,10 @@ from gpudoctor import (
     Fix,
     Job,
     Links,
+    Members,
     Nodes,
     Way,
+    brief,
     check,
     count_of,
     fail,
@@ -25,6 +27,7 @@ from gpudoctor.rules.between import (
     STRANGER,
     WORDS,
     covered,
+    failed,
     let_through,
     neighbours,
     owner,
@@ -46,7 +49,7 @@ CONNECTS = [
 
 
 @check(owner="network", symptoms=[*CONNECTS, r"errno: 11[013] - (Connection|No route)"])
-def cluster_reachability(links: Links, nodes: Nodes | None) -> Finding:
+def cluster_reachability(links: Links, nodes: Nodes | None, members: Members | None) -> Finding:
     """Every node reaches every other one, by name and on any port.
 
     NCCL, gloo and torch's stores listen on ports that the kernel picks, and every rank connects to
@@ -56,7 +59,7 @@ def cluster_reachability(links: Links, nodes: Nodes | None) -> Finding:
     """
     if not links.ways:
         return skip(NO_PAIR)
-    broken = [w for w in links.ways if w.error and _is_unreached(w)]
+    broken = [w for w in failed(links, members) if _is_unreached(w)]
     found = [sharpened(fault, links, nodes) for fault in faults(links.ways, broken)]
     if found:
         first, blamed = found[0], dict.fromkeys(n for fault in found for n in fault.blamed)
@@ -85,7 +88,7 @@ def _master_port(links: Links, nodes: Nodes | None) -> Finding | None:
     """MASTER_PORT, where somebody asked for that very port to be proved."""
     master, port = links.master, links.master_port
     if links.master_error:
-        taken = f"{master} cannot listen on port {port}: {links.master_error}"[:79]
+        taken = brief(f"{master} cannot listen on port {port}: {links.master_error}")
         fix = Fix(
             EnvSet("MASTER_PORT", str(port + 1 if port < 65535 else port - 1)),
             text="Take a port that is free, or end what has it",
@@ -99,9 +102,11 @@ def _master_port(links: Links, nodes: Nodes | None) -> Finding | None:
     most = 2 * len(shut) > len(links.tries)
     blamed = [master] if most else sorted(shut)
     why = next(iter(shut.values()))
-    said = f"{who(shut, 24)} cannot reach {master}:{port}: {WORDS.get(why, why)}"[:79]
+    said = brief(f"{who(shut, 24)} cannot reach {master}:{port}: {WORDS.get(why, why)}")
     address = next((w.address for w in links.ways if w.target == master and w.address), master)
-    text = f"Open port {port} on {master}" if most else f"See what keeps {listed(shut)} from it"
+    text = (
+        f"On {master}: open port {port}" if most else f"On {listed(shut)}: see what is in the way"
+    )
     commands = (
         openings(neighbours(master, address, nodes))
         if most
@@ -144,14 +149,14 @@ def _names(links: Links, wrong: list[tuple[Way, str]], master: str) -> Finding:
     sources = list(dict.fromkeys(way.source for way, _ in shown))
     nodes = len({way.source for way in links.ways})
     everyone = 2 * len(sources) >= nodes and nodes > 2
-    said = f"{who(sources, 20)} takes {way.target} for {what}"[:79]
+    said = brief(f"{who(sources, 20)} takes {way.target} for {what}")
     evidence = [f"{w.source}: {w.target} is {text}; it has {w.own[0]}" for w, text in wrong[:10]]
     name = way.target.partition("#")[0]  # "n1#2" is a second n1
     fix = Fix(
-        text=f"Put right the line of {name} in /etc/hosts of {listed(sources)}, or DNS",
+        text=f"On {listed(sources)}: put right the line of {name} in /etc/hosts, or DNS",
         commands=[
             f"grep -n {quote(name)} /etc/hosts",
-            f"echo {quote(f'{way.own[0]} {name}')} | sudo tee -a /etc/hosts  # for the wrong line",
+            f"sudo sed -i '1i {remark(way.own[0])} {remark(name)}' /etc/hosts  # the first counts",
         ],
         needs_root=True,
     )

@@ -72,10 +72,31 @@ def _amiss(up: Sequence[Port], down: Sequence[Port], rails: int) -> list[Port]:
     """Ports that are down and should not be: many a card has one that nobody uses."""
     if waiting := [port for port in down if port.port.state in ("INIT", "ARMED")]:
         return waiting
+    working, fastest = {port.card for port in up}, _fastest(up)
+    dead = _dead(up, down)
+    for cards in (working, {port.card for port in fastest}):
+        if len(cards) < rails <= len(cards | {port.card for port in dead}):
+            return dead
+    return []
+
+
+def _fastest(up: Sequence[Port]) -> list[Port]:
+    """Those for the GPUs, of the ports that are up: storage has ports of its own, often slower."""
+    best = max(map(_rate, up))
+    return [port for port in up if _rate(port) == best]
+
+
+def _dead(up: Sequence[Port], down: Sequence[Port]) -> list[Port]:
+    """Ports of cards that could be one of the fastest, of which nothing is up or switched off."""
     working = {port.card for port in up}
-    dead = [p for p in down if p.card not in working and p.port.physical_state != "Disabled"]
-    whole = working | {port.card for port in dead}
-    return dead if len(working) < rails <= len(whole) else []
+    boards = {port.device.board for port in _fastest(up)}
+    return [
+        port
+        for port in down
+        if port.card not in working
+        and port.port.physical_state != "Disabled"
+        and port.device.board in boards
+    ]
 
 
 def _state(port: Port) -> str:
@@ -126,7 +147,8 @@ def rdma_rate(
     values = told(environment, nccl_settings)
     if why := idle(rdma, workload, gpus, values):
         return skip(why)
-    ports = [p for p in fabric(rdma, values) if p.active and p.port.rate_gbps]
+    found = fabric(rdma, values)
+    ports = [port for port in found if port.active and port.port.rate_gbps]
     if not ports:
         return skip(NO_FABRIC)
     if narrow := [port for port in ports if _narrow(port)]:
@@ -135,9 +157,11 @@ def rdma_rate(
     slow = [port for port in ports if _rate(port) < best]
     evidence = [f"{port.label}: {_rate(port):g} Gb/s" for port in slow]
     wanted = {port.label for port in asked(rdma, values)}
-    if slow and (slow[0].label in wanted or _stands_out(ports, slow, gpus)):
-        summary = f"{slow[0].label} runs at {_rate(slow[0]):g} Gb/s, others at {best:g}"
-        return warn(summary, _look_at(slow[0]), evidence=evidence, basis="rule-of-thumb")
+    down = [port for port in found if not port.active]
+    amiss = [p for p in slow if p.label in wanted] or _stand_out(ports, down, gpus)
+    if amiss:
+        summary = f"{amiss[0].label} runs at {_rate(amiss[0]):g} Gb/s, others at {best:g}"
+        return warn(summary, _look_at(amiss[0]), evidence=evidence, basis="rule-of-thumb")
     evidence += [line for port in ports if (line := _limited(port))]
     return ok(f"{best:g} Gb/s on {count_of(len(ports) - len(slow), 'port')}", evidence)
 
@@ -156,13 +180,17 @@ def _rate(port: Port) -> float:
     return port.port.rate_gbps or 0.0
 
 
-def _stands_out(ports: Sequence[Port], slow: Sequence[Port], gpus: Gpus | None) -> bool:
-    """Whether the slower ports should be like the others: storage has ports of its own."""
-    fast = {port.card for port in ports} - {port.card for port in slow}
+def _stand_out(up: Sequence[Port], down: Sequence[Port], gpus: Gpus | None) -> list[Port]:
+    """The slower ports that should be like the others, and are not those of storage."""
+    fastest = _fastest(up)
+    cards = {port.card for port in fastest}
+    boards = {port.device.board for port in fastest}
+    slow = [p for p in up if p not in fastest and p.device.board in boards]
     rails = len(gpus.alive) if gpus else 0
-    if rails > 1 and len({port.card for port in ports}) >= rails:
-        return len(fast) < rails
-    return len(slow) == 1 and len(ports) > SIBLINGS
+    if rails > 1 and len({port.card for port in up}) >= rails:
+        # One that is down is missing there: rdma-ports tells.
+        return slow if len(cards | {port.card for port in _dead(up, down)}) < rails else []
+    return slow if len(slow) == 1 and len(up) > SIBLINGS else []
 
 
 def _narrow(port: Port) -> str:

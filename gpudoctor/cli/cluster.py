@@ -16,14 +16,14 @@ from gpudoctor.cli.interrupt import Interrupt, catching
 from gpudoctor.cli.output import Outputs, Progress, say
 from gpudoctor.cluster import verdict
 from gpudoctor.cluster.board import Alone, Board, Unreachable
+from gpudoctor.cluster.board.messages import Verdict
+from gpudoctor.cluster.board.seat import Interrupted, JudgeLost
+from gpudoctor.cluster.board.share import Share
+from gpudoctor.cluster.board.store import IMPORT_SECONDS, Store
 from gpudoctor.cluster.follow import Silent, attend
 from gpudoctor.cluster.lead import Lead
-from gpudoctor.cluster.messages import Verdict
 from gpudoctor.cluster.part import WAIT, Part, Plan
 from gpudoctor.cluster.place import NoPlace, Place, excludes, place
-from gpudoctor.cluster.seat import Interrupted, JudgeLost
-from gpudoctor.cluster.share import Share
-from gpudoctor.cluster.store import IMPORT_SECONDS, Store
 from gpudoctor.collect import collect
 from gpudoctor.facts.job_python import JobPython
 from gpudoctor.probes import Machine

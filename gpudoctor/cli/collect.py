@@ -11,7 +11,8 @@ from gpudoctor import run, snapshot
 from gpudoctor.cli import options
 from gpudoctor.cli.interrupt import catching
 from gpudoctor.cli.output import Progress, say, write_file
-from gpudoctor.sharing import Redactor, identities
+from gpudoctor.identities import identities
+from gpudoctor.sharing import Redactor
 
 
 @click.command("collect")

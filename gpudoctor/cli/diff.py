@@ -91,8 +91,11 @@ def _side(file: str, name: str | None, request: run.Request) -> diff.Given:
 
 def _redacted(side: diff.Given, outputs: Outputs) -> diff.Given:
     """The same node, as it may leave; a name that both sides have gets one stand-in."""
-    report = outputs.redactor().report(side.report)
-    return diff.Given(side.file, report, report.nodes[side.report.nodes.index(side.node)])
+    redactor = outputs.redactor()
+    report = redactor.report(side.report)
+    return diff.Given(
+        redactor.text(side.file), report, report.nodes[side.report.nodes.index(side.node)]
+    )
 
 
 def _read(file: str, request: run.Request) -> Report:

@@ -45,5 +45,13 @@ def _explain_message(checks: Sequence[Check], message: str) -> None:
     click.echo("This can come from:\n")
     for check, words in causes:
         click.echo(f"  {check.id:20} unless: {check.title}\n{'':23}matches: {words[:100]}")
-    ids = [check.id for check, _ in causes if check.topic != LAUNCH]
-    click.echo(f"\nLook now: gpudoctor {' '.join(['check', *ids] if ids else ['lint', 'FILE'])}")
+    several = [check for check, _ in causes if catalogue.of_several(check)]
+    ids = [check.id for check, _ in causes if check.topic != LAUNCH and check not in several]
+    if ids or not several:
+        click.echo(
+            f"\nLook now: gpudoctor {' '.join(['check', *ids] if ids else ['lint', 'FILE'])}"
+        )
+    if several:
+        flags = max(map(catalogue.of_several, several), key=len)
+        words = " ".join(check.id for check in several)
+        click.echo(f"\nOn every node of the job: gpudoctor check {flags} {words}")

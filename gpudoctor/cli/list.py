@@ -1,5 +1,6 @@
 """`gpudoctor list`: what there is."""
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -14,25 +15,29 @@ _SHAPES = {
 }
 
 
+def _schema_flag(name: str, what: str) -> Callable[[Any], Any]:
+    return click.option(f"--{name}", "what", flag_value=name, help=f"JSON Schema of {what}.")
+
+
 @click.command("list")
 @click.option("--profiles", "what", flag_value="profiles", help="Profiles and what they demand.")
 @click.option("--formats", "what", flag_value="formats", help="Report formats.")
-@click.option("--schema", "what", flag_value="schema", help="JSON Schema of `check -f json`.")
-@click.option("--facts-schema", "what", flag_value="facts", help="JSON Schema of a facts file.")
+@_schema_flag("schema", "`check -f json`")
+@_schema_flag("facts-schema", "a facts file")
+@_schema_flag("diff-schema", "`diff A B -f json`")
+@_schema_flag("fleet-schema", "`report DIR -f json`")
 @click.option("-f", "--format", "shape", type=click.Choice(list(_SHAPES)), default="text")
 @options.own
 def command(
     what: str | None, shape: str, checks_dirs: tuple[str, ...], config_file: str | None
 ) -> None:
-    """Show all checks, or profiles, formats, or the JSON schema."""
+    """Show all checks, or profiles, formats, or a JSON schema."""
     if what == "profiles":
         click.echo(_profiles(), nl=False)
     elif what == "formats":
         click.echo("\n".join(registry.formats()))
-    elif what == "schema":
-        click.echo(_schema())
-    elif what == "facts":
-        click.echo(_facts_schema())
+    elif what is not None:
+        click.echo(_SCHEMAS[what]())
     else:
         found, _ = options.catalogue_and_config(config_file, checks_dirs)
         click.echo(_SHAPES[shape](found.checks), nl=False)
@@ -52,12 +57,28 @@ def _profiles() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _schema() -> str:
+def _report_schema() -> str:
     import msgspec
 
-    from gpudoctor.report import Report
+    from gpudoctor.report import SCHEMA, Report
 
-    return _published(msgspec.json.schema(Report), "gpudoctor.report/1")
+    return _published(msgspec.json.schema(Report), SCHEMA)
+
+
+def _diff_schema() -> str:
+    import msgspec
+
+    from gpudoctor.diff import SCHEMA, Difference
+
+    return _published(msgspec.json.schema(Difference), SCHEMA)
+
+
+def _fleet_schema() -> str:
+    import msgspec
+
+    from gpudoctor.fleet import SCHEMA, Fleet
+
+    return _published(msgspec.json.schema(Fleet), SCHEMA)
 
 
 def _facts_schema() -> str:
@@ -99,3 +120,11 @@ def _published(schema: dict[str, Any], title: str) -> str:
         **schema,
     }
     return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode()
+
+
+_SCHEMAS = {
+    "schema": _report_schema,
+    "facts-schema": _facts_schema,
+    "diff-schema": _diff_schema,
+    "fleet-schema": _fleet_schema,
+}

@@ -226,6 +226,7 @@ def request(
     if not checks and not catalogue.broken:
         raise click.UsageError("no check is left by --only and --skip")
     workload = ("local_ranks", "nodes", "checkpoint_dir")
+    deep = given.deep or (not cluster and _loads(ids, catalogue))
     return run.Request(
         checks=checks,
         catalogue=catalogue,
@@ -233,8 +234,8 @@ def request(
         profile=wanted,
         workload={name: value for name, value in _told(given).items() if name in workload},
         expect=given.expect,
-        deadline=deadline_of(deadline, settings, deep=given.deep),
-        deep=given.deep,
+        deadline=deadline_of(deadline, settings, deep=deep),
+        deep=deep,
         named=bool(ids),
         strict=strict or settings.strict,
         argv=tuple(cut_words(sys.argv[1:])),
@@ -251,6 +252,13 @@ def deadline_of(deadline: float | None, settings: config.Config, *, deep: bool) 
     """Seconds for the whole run: as given, as configured, or as usual."""
     usual = run.DEEP_DEADLINE if deep else run.DEADLINE
     return deadline or settings.deadline or usual
+
+
+def _loads(ids: tuple[str, ...], catalogue: registry.Catalogue) -> bool:
+    """Whether a check is named by its very id that can say nothing without loading the machine."""
+    named = [check for word in ids if (check := catalogue.find(word))]
+    kinds = [need.kind for check in named for need in check.needs.values() if not need.optional]
+    return any(probe.deep for probe in catalogue.probes_for(kinds))
 
 
 def _told(place: Place) -> dict[str, int | str]:

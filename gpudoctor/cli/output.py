@@ -79,7 +79,8 @@ class Outputs:
     def redactor(self) -> "Redactor":
         """Takes out of all outputs of this run what may not leave."""
         if self._redactor is None:
-            from gpudoctor.sharing import Redactor, identities
+            from gpudoctor.identities import identities
+            from gpudoctor.sharing import Redactor
 
             names = identities(os.environ, os.uname().nodename)
             self._redactor = Redactor(self._redact or "internal", names)

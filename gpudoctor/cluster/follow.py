@@ -4,10 +4,10 @@ import contextlib
 import time
 
 from gpudoctor.cluster.board import Unreachable
-from gpudoctor.cluster.messages import BadMessage, Judge, Roll, Verdict, read
+from gpudoctor.cluster.board.messages import BadMessage, Judge, Roll, Verdict, read
+from gpudoctor.cluster.board.seat import Interrupted, JudgeLost, Seat
 from gpudoctor.cluster.orders import obey, offer
 from gpudoctor.cluster.part import SLACK, Part
-from gpudoctor.cluster.seat import Interrupted, JudgeLost, Seat
 from gpudoctor.snapshot import dump, encode
 
 
@@ -84,8 +84,8 @@ def _follow(part: Part, seat: Seat) -> Verdict:
         roll = read(_awaited(seat, "roll", wait + 2 * SLACK), Roll)
         is_on = any(entry.index == index for entry in roll.entries)
         if is_on and len(roll.entries) > 1:
-            seat.at("meeting the others", roll.seconds + SLACK)
-            board.put(f"toured/{index}", encode(part.tour(roll, index, peer, seat)))
+            toured = part.tour(roll, index, peer, seat, seat.alive)
+            board.put(f"toured/{index}", encode(toured))
         offer(board, index)
         seat.at("met the others")
         seconds = roll.seconds + 2 * SLACK

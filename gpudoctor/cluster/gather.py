@@ -1,21 +1,22 @@
 """Who has come, what came of them, and who was lost: as the node that judges sees it."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from msgspec import Struct
 
 from gpudoctor import snapshot
-from gpudoctor.cluster import card
-from gpudoctor.cluster.board import LIMIT, Board
-from gpudoctor.cluster.messages import BadMessage, Joined, Toured, host_name, read
+from gpudoctor.cluster.board import Board
+from gpudoctor.cluster.board.messages import BadMessage, Joined, Toured, host_name, read
+from gpudoctor.cluster.board.seat import Watch
+from gpudoctor.cluster.links import card
 from gpudoctor.cluster.place import Place
-from gpudoctor.cluster.seat import Watch
 from gpudoctor.facts.members import Member, Members
 from gpudoctor.hostlist import fold
 from gpudoctor.snapshot import BadFacts, Fact, Snapshot
 
 MOST = 20_000  # nodes
+MOST_BYTES = 1 << 20  # of facts; a node has about 30 kB
 _SWEEP = 0.05  # seconds between two looks at the board
 _BEAT = 1.0  # and at the beats
 
@@ -201,8 +202,8 @@ class Gather:
         if raw is None:
             return
         try:
-            if len(raw) > LIMIT:
-                raise BadMessage(f"its facts have more than {LIMIT >> 20} MiB")
+            if len(raw) > MOST_BYTES:
+                raise BadMessage(f"its facts have more than {MOST_BYTES >> 20} MiB")
             found = snapshot.load(raw, self._kinds)
             if len(found) != 1:
                 raise BadMessage(f"it sent the facts of {len(found)} nodes")
@@ -219,7 +220,7 @@ class Gather:
         if raw is None:
             return
         try:
-            one.toured = _own_words(read(raw, Toured), one.name)
+            one.toured = _own_words(read(raw, Toured), one.name, self._names)
             one.watch.step = "done"
         except BadMessage as error:
             one.refused = f"what it sent cannot be used: {error}"[:300]
@@ -232,10 +233,13 @@ class Gather:
             one.lost = f"nothing came from it in {one.watch.silent:.0f} s"
 
 
-def _own_words(toured: Toured, name: str) -> Toured:
-    """A node may speak only of ways that begin at it."""
+def _own_words(toured: Toured, name: str, names: Collection[str]) -> Toured:
+    """A node may speak only of ways that begin at it, and of one to each other node."""
     if any(way.source != name for way in toured.ways):
         raise BadMessage("it tells of ways that begin elsewhere")
+    targets = {way.target for way in toured.ways}
+    if len(targets) < len(toured.ways) or not targets <= {*names} - {name}:
+        raise BadMessage("it tells of ways that lead nowhere, or of one twice")
     if toured.port_try is not None and toured.port_try.source != name:
         raise BadMessage("it tells of another's connection")
     return toured

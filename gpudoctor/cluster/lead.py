@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gpudoctor.cluster import port
 from gpudoctor.cluster.board import Unreachable
-from gpudoctor.cluster.card import read as read_card
+from gpudoctor.cluster.board.messages import Entry, Judge, Roll, Toured, Verdict
+from gpudoctor.cluster.board.seat import Interrupted, Seat
 from gpudoctor.cluster.gather import Gather, Seen
-from gpudoctor.cluster.messages import Entry, Judge, Roll, Toured, Verdict
+from gpudoctor.cluster.links import port
+from gpudoctor.cluster.links.card import read as read_card
+from gpudoctor.cluster.links.peer import Peer
+from gpudoctor.cluster.links.rounds import ALL_PAIRS, tournament
 from gpudoctor.cluster.orders import Reduced, give
 from gpudoctor.cluster.part import SLACK, Part
-from gpudoctor.cluster.peer import Peer
-from gpudoctor.cluster.rounds import ALL_PAIRS, tournament
-from gpudoctor.cluster.seat import Interrupted, Seat
 from gpudoctor.facts.links import Links
 from gpudoctor.hostlist import fold
 from gpudoctor.snapshot import Absent, Fact, Snapshot, encode, name_of
@@ -70,7 +70,7 @@ class Lead:
         with part.peer(own.facts) as peer:
             own.card = peer.card() if peer else b""
             self._pair(own, peer)
-        goes = nodes.going_on if part.plan.reduces else []
+        goes = [one for one in nodes.going_on if one.card] if part.plan.reduces else []
         self._reduced = give(part, self.seat, goes, own, self._sweep)
         nodes.sweep()
         for one in nodes.going_on:
@@ -190,11 +190,10 @@ class Lead:
             board.put("roll", encode(roll))
             if len(goes) < 2:
                 return
-            self.seat.at("meeting the others", seconds + SLACK)
-            own.toured = self.part.tour(roll, own.index, peer, self.seat)
+            until = time.monotonic() + seconds + 2 * SLACK
+            own.toured = self.part.tour(roll, own.index, peer, self.seat, self._between)
             self.seat.at("waiting for what the others found")
             nodes.touring = True
-            until = time.monotonic() + seconds + SLACK
             self._await(until, lambda one: one.toured is not None, "the rounds")
         tours = {one.name: one.toured for one in goes if one.toured is not None}
         self._links = _links(tours, schedule.pairs, schedule.pairs_all)
@@ -204,10 +203,13 @@ class Lead:
 
 def _links(tours: Mapping[str, Toured], pairs: int, pairs_all: int) -> Links:
     unfinished = [f"{name}: {tour.unfinished}" for name, tour in tours.items() if tour.unfinished]
+    ways = tuple(way for tour in tours.values() for way in tour.ways)
+    if len(ways) < 2 * pairs and not unfinished:
+        unfinished = [f"nothing was told of {2 * pairs - len(ways)} of {2 * pairs} ways"]
     return Links(
-        ways=tuple(way for tour in tours.values() for way in tour.ways),
+        ways=ways,
         rounds=max((tour.rounds for tour in tours.values()), default=0),
-        pairs=pairs,
+        pairs=len({frozenset((way.source, way.target)) for way in ways}),
         pairs_all=pairs_all,
         unfinished="; ".join(unfinished[:3]),
     )

@@ -8,12 +8,12 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from gpudoctor.cluster.board import Board
-from gpudoctor.cluster.card import read as read_card
+from gpudoctor.cluster.board.messages import BadMessage, Count, Seconds, Text, read
+from gpudoctor.cluster.board.seat import Seat
 from gpudoctor.cluster.gather import Seen
-from gpudoctor.cluster.messages import BadMessage, Count, Seconds, Text, read
+from gpudoctor.cluster.links.card import read as read_card
+from gpudoctor.cluster.links.rounds import tournament
 from gpudoctor.cluster.part import SLACK, Part
-from gpudoctor.cluster.rounds import tournament
-from gpudoctor.cluster.seat import Seat
 from gpudoctor.collect import collect
 from gpudoctor.facts.all_reduce import AllReduce, PairFigure, PairReduce
 from gpudoctor.facts.job_python import JobPython
@@ -66,7 +66,7 @@ def obey(part: Part, seat: Seat, first: bytes, awaited: Callable[[str, float], b
     """Do what is ordered, until no more is."""
     number, raw = 0, first
     while (order := read(raw, Order)).groups:
-        _sum(part, seat, order, number, int(seat.index))
+        _sum(part, seat, order, number, int(seat.index), seat.alive)
         number += 1
         raw = awaited(f"order/{number}", order.seconds + 3 * SLACK)
 
@@ -88,7 +88,7 @@ def give(
     giving = _Giving(part, seat, goes, own, sweep)
     if len(goes) < 2:
         giving.end()
-        nothing = Absent("fewer than two nodes are there") if part.plan.reduces else NOT_ASKED
+        nothing = Absent("fewer than two nodes can be met") if part.plan.reduces else NOT_ASKED
         return Reduced(all_reduce=nothing, pair_reduce=nothing)
     everybody = giving.sum([tuple(goes)], ALL_SECONDS, ())[0]
     sums = PairReduce(bytes=_pair_bytes(everybody))
@@ -130,7 +130,8 @@ class _Giving:
         board.put(f"order/{number}", encode(order))
         self._number += 1
         until = time.monotonic() + seconds + SLACK
-        sums = {self._own.index: _sum(self._part, self._seat, order, number, self._own.index)}
+        own = self._own.index
+        sums = {own: _sum(self._part, self._seat, order, number, own, self._listen)}
         asked = {one.index for group in groups for one in group}
         names = {one.index: one.name for one in self._goes}
         while asked - set(sums) and time.monotonic() < until:
@@ -152,23 +153,31 @@ class _Giving:
         rounds = tournament(count, 1 + count % 2).rounds  # of an odd number one sits out
         planned = [[(self._goes[a], self._goes[b]) for a, b in pairs] for pairs in rounds]
         figures: list[PairFigure] = []
+        gone: set[str] = set()
         for number in range(ROUNDS + count % 2):
             if number < len(planned):
                 pairs = planned[number]
             else:
                 known = {figure.nodes: figure.busbw for figure in figures}
                 pairs = [(by_name[a], by_name[b]) for a, b in next_pairs(known)]
+            gone |= {one.name for pair in pairs for one in pair if not one.goes_on}
+            pairs = [pair for pair in pairs if not gone & {one.name for one in pair}]
             if not pairs:
-                return PairReduce(bytes=size, figures=tuple(figures))
+                break
             found = self.sum(pairs, PAIR_SECONDS, (size,))
             for pair, figure in zip(pairs, found, strict=True):
                 figures.append(_figure((pair[0].name, pair[1].name), number, figure))
-        return PairReduce(bytes=size, figures=tuple(figures))
+        lost = f"{', '.join(sorted(gone))[:200]} lost meanwhile" if gone else ""
+        return PairReduce(bytes=size, figures=tuple(figures), unfinished=lost)
+
+    def _listen(self) -> None:
+        self._sweep(lambda: "")
 
     def _group(self, nodes: Sequence[Seen]) -> Group:
         first = nodes[0]
         free = self._part.board.get(f"port/{first.index}", 1.0) or b""
-        number = int(free) if free.isdigit() and 0 < int(free) < 1 << 16 else 29_400
+        number = int(free) if free.isdigit() and len(free) <= 5 else 0
+        number = number if 0 < number < 1 << 16 else 29_400
         if first is self._own:
             number = _free_port()
         address = read_card(first.card).addresses[0].ip
@@ -186,17 +195,19 @@ def _free_port() -> int:
     return free_port()
 
 
-def _sum(part: Part, seat: Seat, order: Order, number: int, index: int) -> AllReduce | Absent:
+def _sum(
+    part: Part, seat: Seat, order: Order, number: int, index: int, alive: Callable[[], None]
+) -> AllReduce | Absent:
     """This node's part in a sum; whoever is in no group has none."""
     mine = next((group for group in order.groups if index in group.nodes), None)
     if mine is None:
         return Absent("not in this round")
-    seat.at(f"sum {number + 1} with {len(mine.nodes) - 1} others", order.seconds + SLACK)
+    seat.at(f"sum {number + 1} with {len(mine.nodes) - 1} others")
     python = part.snapshot.get(JobPython) if part.snapshot else Absent("not looked at")
     if isinstance(python, Absent):
         found: AllReduce | Absent = python
     else:
-        found = _reduced(part, seat, order, mine, index, python.path)
+        found = _reduced(part, order, mine, index, python.path, alive)
     told = Sum(found=found) if isinstance(found, AllReduce) else Sum(absent=found.absent[:300])
     part.board.put(f"sum/{number}/{index}", encode(told))
     offer(part.board, index)
@@ -204,7 +215,7 @@ def _sum(part: Part, seat: Seat, order: Order, number: int, index: int) -> AllRe
 
 
 def _reduced(
-    part: Part, seat: Seat, order: Order, group: Group, index: int, python: str
+    part: Part, order: Order, group: Group, index: int, python: str, alive: Callable[[], None]
 ) -> AllReduce | Absent:
     from gpudoctor.probes.all_reduce import over_nodes
     from gpudoctor.probes.pytorch import seconds_left
@@ -228,7 +239,7 @@ def _reduced(
         part.machine,
         deadline=order.seconds,
         stopped=part.stopped,
-        progress=lambda names: seat.alive(),
+        progress=lambda names: alive(),
     )
     fact: AllReduce | Absent = found.facts["all_reduce"]
     return fact

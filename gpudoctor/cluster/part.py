@@ -4,29 +4,31 @@ import contextlib
 import hashlib
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gpudoctor.cluster import port
-from gpudoctor.cluster.address import own_addresses
 from gpudoctor.cluster.board import Board
-from gpudoctor.cluster.card import BadCard, Card
-from gpudoctor.cluster.card import read as read_card
-from gpudoctor.cluster.messages import Joined, Roll, Toured, host_name
-from gpudoctor.cluster.peer import Peer
+from gpudoctor.cluster.board.messages import Joined, Roll, Toured, host_name
+from gpudoctor.cluster.board.seat import PATIENCE, Seat
+from gpudoctor.cluster.links import port
+from gpudoctor.cluster.links.address import own_addresses
+from gpudoctor.cluster.links.card import BadCard, Card
+from gpudoctor.cluster.links.card import read as read_card
+from gpudoctor.cluster.links.peer import Peer
+from gpudoctor.cluster.links.rounds import tournament
+from gpudoctor.cluster.links.tour import run_rounds
 from gpudoctor.cluster.place import Place
-from gpudoctor.cluster.rounds import tournament
-from gpudoctor.cluster.seat import PATIENCE, Seat
-from gpudoctor.cluster.tour import run_rounds
 from gpudoctor.facts.network import Network
 from gpudoctor.probes import Machine
 from gpudoctor.snapshot import Absent, Fact, Snapshot
 
 WAIT = 60.0  # seconds for all nodes to come
 SLACK = 10.0  # seconds that others get beyond our own clock
+_ALIVE = 0.25  # seconds of a round, after which it is said that this node is alive
 
 Look = Callable[[Callable[[list[str]], None]], Snapshot]
 
@@ -97,8 +99,14 @@ class Part(Struct, kw_only=True):
         with Peer(node.name[:255], addresses) as peer:
             yield peer
 
-    def tour(self, roll: Roll, index: int, peer: Peer | None, seat: Seat) -> Toured:
-        """Meet the others, in rounds of disjoint pairs."""
+    def tour(
+        self, roll: Roll, index: int, peer: Peer | None, seat: Seat, alive: Callable[[], None]
+    ) -> Toured:
+        """Meet the others, in rounds of disjoint pairs.
+
+        A thread of its own does, so that `alive` is called all the while: who is frozen in the
+        midst of a round is known by its silence.
+        """
         cards: dict[str, Card] = {}
         me = next((entry.name for entry in roll.entries if entry.index == index), "")
         for entry in roll.entries:
@@ -107,31 +115,44 @@ class Part(Struct, kw_only=True):
         if peer is None or me not in cards:
             return Toured(unfinished="this node has no address")
         names, schedule = list(cards), tournament(len(cards))
-        own = names.index(me)
+        own, deadline = names.index(me), time.monotonic() + roll.seconds
+        step, steps = "", ["meeting the others"]
+        found = Toured(unfinished="it did not come to an end")
 
         def progress(number: int) -> None:
             other = schedule.partner(number - 1, own)
             words = f" with {names[other]}" if other is not None else ""
-            seat.at(f"round {number}{words}", roll.seconds + SLACK)
-            seat.alive()
+            steps.append(f"round {number}{words}")
 
-        network = self.snapshot.get(Network) if self.snapshot else Absent("not seen")
-        tour = run_rounds(
-            peer,
-            me,
-            cards,
-            schedule,
-            deadline=time.monotonic() + roll.seconds,
-            network=None if isinstance(network, Absent) else network,
-            seconds=roll.throughput_seconds,
-            progress=progress,
-        )
-        tried, master = None, roll.entries[0].name
-        if roll.master_port and me != master and master in cards and self.place.host:
-            tried = port.tried(me, self.place.host, roll.master_port, cards[master])
-        return Toured(
-            ways=tour.ways, rounds=tour.rounds, unfinished=tour.unfinished, port_try=tried
-        )
+        def go() -> None:
+            nonlocal found
+            network = self.snapshot.get(Network) if self.snapshot else Absent("not seen")
+            tour = run_rounds(
+                peer,
+                me,
+                cards,
+                schedule,
+                deadline=deadline,
+                network=None if isinstance(network, Absent) else network,
+                seconds=roll.throughput_seconds,
+                progress=progress,
+            )
+            tried, master = None, roll.entries[0].name
+            if roll.master_port and me != master and master in cards and self.place.host:
+                tried = port.tried(me, self.place.host, roll.master_port, cards[master])
+            found = Toured(
+                ways=tour.ways, rounds=tour.rounds, unfinished=tour.unfinished, port_try=tried
+            )
+
+        thread = threading.Thread(target=go, daemon=True)
+        thread.start()
+        while thread.is_alive() and time.monotonic() < deadline + SLACK:
+            if step != steps[-1]:
+                step = steps[-1]
+                seat.at(step)
+            alive()
+            thread.join(_ALIVE)
+        return found
 
 
 def this_host() -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec.structs import replace
 
 from gpudoctor import run
+from gpudoctor.catalogue import of_several
 from gpudoctor.check import CLUSTER
 from gpudoctor.facts.members import Member, Members, Nodes
 from gpudoctor.finding import Owner, Status
@@ -46,7 +47,7 @@ def report(
         complete: nobody interrupted it; else nobody knows who would have come.
         alive: called now and then.
     """
-    of_one = tuple(check for check in request.checks if check.topic != CLUSTER)
+    of_one = tuple(check for check in request.checks if not of_several(check))
     alone = replace(request, checks=of_one)
     nodes: list[Node] = []
     for snapshot in snapshots:

@@ -15,6 +15,7 @@ KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "gpus.devices.links": (("number",),),
     "gpus.devices.processes": (("pid", "name"), ("name",)),
     "gpus.pairs": (("one", "other"),),
+    "master.attempts": (("ip",),),
     "nccl_settings.files": (("path",),),
     "network.interfaces": (("name",), ("pci",)),
     "network.interfaces.addresses": (("ip",),),

@@ -116,6 +116,12 @@ def _ways(routes: list[Any]) -> list[tuple[str, ...]]:
     return sorted((str(row.get("interface")), str(row.get("kind"))) for row in rows)
 
 
+def _one_need_not_ask(before: Any, after: Any) -> bool:
+    """Whether one side made no attempts and those of the other reached the node."""
+    reached = all(attempt["error"] in ("", "ECONNREFUSED") for attempt in (*before, *after))
+    return reached and not (before and after)
+
+
 def _not_restarted(before: Any, after: Any) -> bool:
     return bool(before <= 2 * after)
 
@@ -209,6 +215,7 @@ FIELDS: dict[str, Noise] = {
     "job.rank": PLACE,
     "kernel_log.lines": Noise("old lines fall out of it; new ones are news", _nothing_new),
     "limits.nproc": Noise("the kernel's default follows the memory", always, own=True),
+    "master.attempts": Noise("the master's node asks nobody", _one_need_not_ask, own=True),
     "master.attempts.seconds": TOOK,
     "master.attempts.source": ADDRESS,
     "master.free_port": Noise("the next free one at that moment", always),

@@ -34,6 +34,7 @@ class RdmaDevice(Struct, frozen=True, kw_only=True):
 
     name: str
     driver: str = ""  # "mlx5_core", "efa", "rdma_rxe"
+    board: str = ""  # its kind, hca_type and board_id: "MT4129 MT_0000000838"
     pci: str = ""
     numa_node: int | None = None
     uverbs: str = ""  # "uverbs0"; empty: the kernel offers none

@@ -38,6 +38,7 @@ class Redacts(Protocol):
     @property
     def redaction(self) -> Redaction: ...
     def learn(self, names: Iterable[Name]) -> None: ...
+    def read(self, explanations: Iterable[str]) -> None: ...
     def fact(self, name: str, fact: object) -> object: ...
 
 
@@ -63,6 +64,7 @@ class Gathered:
         self._usual: list[str] = []  # the order in which checks nearly always come
         self._same: dict[object, object] = {}
         self._names: dict[bytes, tuple[Name, ...]] = {}
+        self._tokens: dict[str, dict[str, int]] = {}  # by node name: numbers of runs
 
     def refuse(self, source: str, why: str, *, foreign: bool = False) -> None:
         """Note something that could not be used."""
@@ -92,7 +94,7 @@ class Gathered:
         statuses = {result.status for result in counted}
         statuses |= {kind.status for kind in (Passed, Skipped) if kind in map(type, node.results)}
         row = Row(
-            name=node.name,
+            name=self._name(node, report),
             started=report.run.started,
             seconds=report.run.seconds,
             complete=report.run.complete,
@@ -109,6 +111,14 @@ class Gathered:
             identity=frozenset(gpu.uuid for gpu in cards if gpu.uuid),
         )
         self._put(row, facts)
+
+    def _name(self, node: LeanNode, report: LeanReport) -> str:
+        """A name of its own for what is host-01 in one report and somebody else in the next."""
+        if report.redaction.level != "public":
+            return node.name
+        runs = self._tokens.setdefault(node.name, {})
+        number = runs.setdefault(report.run.id, len(runs) + 1)
+        return node.name if number == 1 else f"{node.name}#{number}"
 
     def _learn(self, node: LeanNode, redactor: Redacts) -> None:
         """Tell the redactor the names that a node states; most nodes state the same."""

@@ -57,6 +57,7 @@ def _redacted(fleet: Fleet, redactor: Redacts | None) -> Fleet:
         return fleet
     if redactor.level == "public":
         fleet = _nowhere(fleet)
+    redactor.read(text for check in fleet.checks for text in (check.title, check.why))
     hidden = msgspec.convert(redactor.fact("fleet", fleet), Fleet)
     return replace(hidden, redaction=redactor.redaction)
 

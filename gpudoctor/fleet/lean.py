@@ -78,6 +78,7 @@ class LeanNode(Struct):
 class LeanRun(Struct):
     started: str
     seconds: float
+    id: str = ""
     complete: bool = True
     launcher: str = "host"
 

@@ -1,9 +1,8 @@
 """The fleet as every format renders it, and as JSON publishes it."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-import msgspec
 from msgspec import Struct, field
 
 from gpudoctor.finding import Owner, Status
@@ -259,8 +258,3 @@ class Fleet(Struct, frozen=True, kw_only=True):
     cluster: Cluster | None = None  # of the one report that was read, if it has one
     redaction: Redaction = Redaction()
     remarks: tuple[str, ...] = ()
-
-
-def schema() -> dict[str, Any]:
-    """The JSON Schema of a fleet."""
-    return msgspec.json.schema(Fleet)

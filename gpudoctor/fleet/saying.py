@@ -6,7 +6,7 @@ from gpudoctor.fleet.model import Action, Figure, Fleet, Hosts, Problem
 from gpudoctor.units import count_of, size
 
 LONG = 1000  # characters of a host list: a longer one is not pasted from a terminal
-DAY = 86400
+HOUR, DAY = 3600, 86400
 
 
 def nodes(hosts: Hosts | int) -> str:
@@ -21,8 +21,14 @@ def quantity(value: float, unit: str) -> str:
     if unit == "bytes/s":
         return f"{value / 1e9:.4g} GB/s"
     if unit == "s":
-        return f"{value / DAY:.3g} days" if value >= 2 * DAY else wording.duration(value)
+        return _long(value) if value >= 2 * HOUR else wording.duration(value)
     return f"{value:.4g} {unit}".strip() if abs(value) < 10000 else f"{value:.0f} {unit}".strip()
+
+
+def _long(seconds: float) -> str:
+    if seconds >= 2 * DAY:
+        return f"{seconds / DAY:.3g} days"
+    return f"{seconds / HOUR:.3g} h"
 
 
 def name(problem: Problem) -> str:
@@ -82,7 +88,8 @@ def verdict(fleet: Fleet) -> list[str]:
     if fleet.missing.count:
         sentences.append(f"{nodes(fleet.missing)} of {fleet.expected} did not report.")
     if fleet.unjudged.count:
-        sentences.append(f"Of {nodes(fleet.unjudged)} nobody can say whether they are well.")
+        are = "it is" if fleet.unjudged.count == 1 else "they are"
+        sentences.append(f"Of {nodes(fleet.unjudged)} nobody can say whether {are} well.")
     if bad := sum(each.count for each in fleet.unread if not each.foreign):
         sentences.append(f"{count_of(bad, 'report')} could not be read.")
     return sentences
@@ -97,5 +104,5 @@ def when(fleet: Fleet) -> str:
 
 
 def flat(figure: Figure) -> bool:
-    """Whether all nodes tell the same."""
-    return figure.low.value == figure.high.value
+    """Whether all nodes tell the same, as far as anybody sees."""
+    return quantity(figure.low.value, figure.unit) == quantity(figure.high.value, figure.unit)

@@ -107,6 +107,7 @@ def _device(machine: Machine, name: str, uverbs: str) -> RdmaDevice:
     return RdmaDevice(
         name=name,
         driver=os.path.basename(machine.link(f"{at}/device/driver")) or _software(machine, at),
+        board=" ".join(t for f in ("hca_type", "board_id") if (t := machine.text(f"{at}/{f}"))),
         pci=address,
         numa_node=node if node is not None and node >= 0 else None,
         uverbs=uverbs,

@@ -6,28 +6,28 @@ from shlex import quote
 
 from gpudoctor.facts.firewall import Firewall
 from gpudoctor.facts.links import Links, Way
-from gpudoctor.facts.members import Nodes
+from gpudoctor.facts.members import Members, Nodes
 from gpudoctor.facts.network import Network, NetworkSettings
 from gpudoctor.finding import Fix, Owner
 from gpudoctor.rules.addresses import subnet
 from gpudoctor.rules.blame import Fault
 from gpudoctor.rules.differences import remark, who
 from gpudoctor.rules.firewalls import Connection, opening, openings, verdict
-from gpudoctor.units import count_of
+from gpudoctor.units import brief, count_of
 
 PORTS = (32768, 60999)  # the kernel's net.ipv4.ip_local_port_range, if it does not tell
 STRANGER, SILENT = "STRANGER", "SILENT"
 NO_PAIR = "no pair of nodes was tried: with two nodes or more --cluster does it"
 WORDS = {
     "ECONNREFUSED": "refused",
-    "ETIMEDOUT": "no answer: dropped on the way",
+    "ETIMEDOUT": "dropped on the way",
     "EHOSTUNREACH": "rejected by a firewall, or no such host",
     "ENETUNREACH": "no route leads there",
     "EACCES": "forbidden",
     "EPERM": "forbidden by a firewall",
     "ECONNRESET": "reset",
     STRANGER: "somebody else answers there",
-    SILENT: "it takes the connection and then says nothing",
+    SILENT: "accepted, then silence",
 }
 
 
@@ -38,6 +38,12 @@ def covered(links: Links) -> list[str]:
     if links.pairs < links.pairs_all:
         return [f"{links.pairs} of {links.pairs_all} pairs were tried, in {links.rounds} rounds"]
     return []
+
+
+def failed(links: Links, members: Members | None) -> list[Way]:
+    """The ways that do not work, but for those of nodes that were lost: they do not listen."""
+    lost = {member.name for member in members.members if member.lost} if members else set()
+    return [way for way in links.ways if way.error and not lost & {way.source, way.target}]
 
 
 def told(ways: Sequence[Way], most: int = 8) -> list[str]:
@@ -59,12 +65,12 @@ def summary(fault: Fault, total: int, what: str = "connections") -> str:
     """ "n7 takes no connections from 7 nodes: no answer: dropped on the way"."""
     reason = word(fault.ways[0])
     if fault.kind == "all":
-        return f"{what} fail on {len(fault.ways)} of {total} ways between nodes: {reason}"[:79]
+        return brief(f"{what} fail on {len(fault.ways)} of {total} ways between nodes: {reason}")
     name = who(fault.nodes, 24)
     if fault.kind == "link":
         directions = " -> " if len(fault.ways) == 1 else " and "
         ends = (fault.ways[0].source, fault.ways[0].target)
-        return f"{what} fail between {directions.join(ends)}: {reason}"[:79]
+        return brief(f"{what} fail between {directions.join(ends)}: {reason}")
     partners = {name for way in fault.ways for name in (way.source, way.target)}
     others = count_of(len(partners) - 1, "node")
     words = {
@@ -72,7 +78,7 @@ def summary(fault: Fault, total: int, what: str = "connections") -> str:
         "out": f"{name} gets no {what} through to {others}",
         "both": f"{name} has no {what} to or from {others}",
     }
-    return f"{words[fault.kind]}: {reason}"[:79]
+    return brief(f"{words[fault.kind]}: {reason}")
 
 
 def owner(fault: Fault) -> Owner:
@@ -84,7 +90,7 @@ def let_through(fault: Fault, nodes: Nodes | None) -> Fix:
     """Commands for the first of the ways that a fault explains."""
     way = fault.ways[0]
     if way.error == SILENT:
-        text = f"See whether {who(fault.nodes)} is frozen or overloaded"
+        text = f"On {who(fault.nodes)}: see whether it is frozen or overloaded"
         commands = [
             "uptime; ps -eo stat,pid,comm --sort=stat | grep '^D'",
             "sudo dmesg -T | tail -50",
@@ -95,23 +101,26 @@ def let_through(fault: Fault, nodes: Nodes | None) -> Fix:
         return Fix(
             text=text,
             commands=[
-                f"sudo arping -c 3 -D -I {quote(way.interface or 'eth0')} {quote(way.address)}"
+                f"sudo arping -c 3 -I {quote(way.interface or 'eth0')} {quote(way.address)}"
+                f"  # on {remark(way.source)}; answers of two machines?"
             ],
             needs_root=True,
         )
     if way.error == "ENETUNREACH":
-        text = f"Give {who(way.source.split())} a route to {way.address}"
+        text = f"On {who([way.source])}: add a route to {way.address}"
         return Fix(text=text, commands=["ip route", f"ip route get {quote(way.address)}"])
     where = who(fault.nodes) if fault.blamed else "all nodes"
     if fault.kind == "out":
-        text = f"Let {where} connect to the other nodes: see what filters its output"
+        text = f"On {where}: let it connect to the other nodes; see what filters its output"
         commands = ["sudo nft list ruleset | grep -A8 'hook output'", "sudo iptables -S OUTPUT"]
         return Fix(text=text, commands=commands, needs_root=True)
-    text = f"Let the nodes of the job connect to {where} on all ports"
+    text = f"On {where}: let the other nodes connect, on any port that its kernel picks"
     if fault.kind == "link":
         text = f"See what stands between {' and '.join(fault.nodes)}, and lets others through"
         commands = [f"traceroute -T -p {way.port} {quote(way.address)}  # on {remark(way.source)}"]
-        return Fix(text=text, commands=[*commands, *_openings(way, nodes)], needs_root=True)
+        opens = _openings(way, nodes)
+        commands += [f"{c}{',' if '#' in c else '  #'} on {remark(way.target)}" for c in opens]
+        return Fix(text=text, commands=commands, needs_root=True)
     return Fix(text=text, commands=_openings(way, nodes), needs_root=True)
 
 

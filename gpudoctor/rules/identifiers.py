@@ -18,11 +18,17 @@ _EVERYDAY = frozenset(
     guest jenkins jovyan mpiuser nobody opc operator rocky root runner sagemaker-user ubuntu user
     users vagrant vscode
     build builder cache cluster compute container gpu gpus head host local localhost login master
-    net node nodes pod server us vm worker
+    net node nodes pod server us worker
     cluster.local compute.internal ec2.internal internal localdomain svc svc.cluster.local
     batch ci cloud core cuda data debug default dev docker home job kubernetes nccl none normal
     nvidia podman private public python rocm scratch shared shm slurm test tmp torch train trainer
     training unknown work workspace
+    """.split()  # noqa: SIM905 - words
+)
+# Words so short that a host may be called so.
+LITTLE = frozenset(
+    """
+    am an as at be by do go he if in is it me my no of on or so to up us we
     """.split()  # noqa: SIM905 - words
 )
 _TOP = r"""com|net|org|edu|gov|mil|io|ai|dev|cloud|app|local|internal|lan|corp|intra|localdomain
@@ -51,7 +57,7 @@ _PERSONAL = rf"""
 """
 _PRIVATE = rf"""
 |(?P<gpu>(?<![\w-])(?:GPU|MIG)-(?:GPU-)?{_HEX}{{8,16}}(?:-{_HEX}{{2,12}})*)(?:/\d+/\d+)?(?![\w-])
-|(?P<guid>(?<![\w-]){_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}}(?![\w-])
+|(?P<guid>(?:(?<![\w-])|(?<=/pod)){_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}}(?![\w-])
   |(?<![\w:.]){_HEX}{{4}}(?::{_HEX}{{4}}){{3}}(?![\w:.])
   |(?<![\w:])(?:{_HEX}{{2}}:){{7}}(?:(?:{_HEX}{{2}}:){{12}})?{_HEX}{{2}}(?![\w:])
   |(?<!\w)(?:0x)?(?!0000|[fF]{{4}}|\d{{16}}){_HEX}{{16}}(?!\w))

@@ -18,6 +18,7 @@ from gpudoctor.snapshot import Absent, F, Fact
 
 from .. import drawings
 
+SLOW = 0.7  # of the middle of all figures, as cluster-throughput has it
 MOST_NODES = 16  # of the matrix: those with the most trouble; all are in the JSON
 
 
@@ -71,7 +72,7 @@ def cluster_view(fleet: Fleet) -> ClusterView | None:
         results=tuple(sorted(cluster.results, key=lambda r: _RANK[r.status])),
         members=members,
         names=names,
-        cells=_matrix(names, ways),
+        cells=_matrix(names, ways, _blamed(cluster.results)),
         left_out=left,
         about_links=_about(links) if links is not None else (),
         drawn=tuple(filter(None, drawn)),
@@ -114,17 +115,33 @@ def _worst(ways: Sequence[Way]) -> tuple[tuple[str, ...], int]:
     return tuple(name for name in names if name in kept), len(names) - len(kept)
 
 
-def _matrix(names: Sequence[str], ways: Sequence[Way]) -> tuple[tuple[Cell, ...], ...]:
+def _blamed(results: Sequence[Result]) -> set[str]:
+    """The nodes that a finding names: only theirs are shown as slow."""
+    found = (Status.FAIL, Status.WARN)
+    return {name for result in results if result.status in found for name in result.nodes}
+
+
+def _matrix(
+    names: Sequence[str], ways: Sequence[Way], blamed: set[str]
+) -> tuple[tuple[Cell, ...], ...]:
     known = {(way.source, way.target): way for way in ways}
     speeds = sorted(way.bytes_per_second for way in ways if way.bytes_per_second)
-    middle = speeds[len(speeds) // 2] if speeds else 0.0
+    slow = SLOW * speeds[len(speeds) // 2] if speeds else 0.0
     return tuple(
-        tuple(_cell(source, target, known.get((source, target)), middle) for target in names)
+        tuple(
+            _cell(
+                source,
+                target,
+                known.get((source, target)),
+                slow if {source, target} & blamed else 0,
+            )
+            for target in names
+        )
         for source in names
     )
 
 
-def _cell(source: str, target: str, way: Way | None, middle: float) -> Cell:
+def _cell(source: str, target: str, way: Way | None, slow: float) -> Cell:
     if source == target:
         return Cell("self", "", "itself")
     if way is None:
@@ -137,7 +154,7 @@ def _cell(source: str, target: str, way: Way | None, middle: float) -> Cell:
         rtt = wording.duration(way.rtt_seconds) if way.rtt_seconds else ""
         return Cell("pass", "✓", f"reached{', round trip ' + rtt if rtt else ''}")
     speed = f"{way.bytes_per_second * 8 / 1e9:.3g}"
-    kind = "warn" if way.bytes_per_second < 0.7 * middle else "pass"
+    kind = "warn" if way.bytes_per_second < slow else "pass"
     return Cell(kind, speed, f"{speed} Gb/s by {way.interface or 'an interface not known'}")
 
 

@@ -105,7 +105,8 @@ def _differences(cohorts: Sequence[Cohort]) -> list[tuple[Cohort, list[Differenc
         shown = [each for each in cohort.differ if each.usual][:left]
         shown += [each for each in cohort.differ if not each.usual][: max(0, left - len(shown))]
         left -= len(shown)
-        found.append((cohort, shown))
+        if cohort.nodes.count > 1:  # one alone is like itself
+            found.append((cohort, shown))
     return found[:MOST_DIFFERENCES]
 
 

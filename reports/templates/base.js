@@ -60,15 +60,37 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   });
 
-  onClick("copy-ticket", async (button) => {
+  const copyUnseen = async (text, button) => {
     const page = document.createElement("pre");
     page.className = "unseen";
-    page.textContent = JSON.parse(byId("ticket").textContent);
+    page.textContent = text;
     document.body.append(page);
-    const done = await copy(page.textContent, page);
+    const done = await copy(text, page);
     answer(button, done ? "Copied" : "Press Ctrl+C");
     if (done) page.remove();
-  });
+  };
+  onClick("copy-ticket", (button) => copyUnseen(JSON.parse(byId("ticket").textContent), button));
+
+  // One finding, unfolded, out of the ticket: there they stand in the order of the page.
+  const ticket = byId("ticket") ? JSON.parse(byId("ticket").textContent) : "";
+  const [on, , about] = ticket.split("\n\n", 3);
+  let place = 0;
+  for (const finding of document.querySelectorAll("article.finding[id]")) {
+    const word = finding.querySelector(".badge").lastChild.textContent.trim();
+    const id = finding.querySelector("header .id").textContent;
+    const found = ticket.indexOf(`\n<details><summary>${word} ${id}:`, place);
+    if (found < 0) continue; // cut there, for its size
+    place = ticket.indexOf("\n</details>", found);
+    const block = ticket.slice(found, place).trim().replace(/^<details><summary>(.*)<\/summary>/, "#### $1");
+    const text = `${block}\n\n${on.slice(on.indexOf(" on ") + 1)} · ${about}\n`;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "markdown";
+    button.textContent = "Copy as Markdown";
+    button.setAttribute("aria-label", `Copy as Markdown: ${id}`);
+    button.addEventListener("click", () => copyUnseen(text, button));
+    finding.querySelector("header").append(button);
+  }
 
   onClick("print", () => print());
   onClick("print-all", () => {

@@ -49,6 +49,7 @@
     }
     if (unit === "bytes/s") return `${Number((value / 1e9).toPrecision(4))} GB/s`;
     if (unit === "s" && value >= 172800) return `${Number((value / 86400).toPrecision(3))} days`;
+    if (unit === "s" && value >= 7200) return `${Number((value / 3600).toPrecision(3))} h`;
     if (unit === "s" && value < 1) return `${Number((value * 1000).toPrecision(3))} ms`;
     return `${Number(value.toPrecision(4))} ${unit}`.trim();
   };

@@ -215,9 +215,9 @@ def pairs(**figures: float | None) -> PairReduce:
         pytest.param(
             pairs(ab=1.0, cd=0.3, ac=1.0, bd=1.0, ad=1.0, bc=1.0),
             Status.FAIL,
-            ("c", "d"),
+            (),
             "the link c - d: 3 GB/s",
-            id="one slow link",
+            id="one slow link, of which neither end is to blame",
         ),
         pytest.param(pairs(ab=0.3, cd=1.0), Status.WARN, (), "a - b", id="a tie blames nobody"),
         pytest.param(
@@ -242,10 +242,26 @@ def test_straggler(found, status, named, says):
     assert says in finding.summary + finding.reason
 
 
-def test_a_wrong_sum_of_a_pair():
-    figure = PairFigure(nodes=("a", "b"), busbw=GOOD, wrong="rank 1, 8 bytes, number 0: 1, not 2")
+@pytest.mark.parametrize(
+    ("wrong", "blamed"),
+    [
+        pytest.param(("ab",), (), id="one pair: nobody knows which"),
+        pytest.param(("cd", "db", "da"), ("d",), id="the node that all of them have"),
+    ],
+)
+def test_a_wrong_sum_of_a_pair(wrong, blamed):
+    tried = wrong if len(wrong) == 1 else ("ab", "cd", "ca", "db", "da", "cb")
+    figures = [
+        PairFigure(
+            nodes=(name[0], name[1]),
+            busbw=GOOD,
+            wrong="rank 1, 8 bytes, number 0: 1, not 2" if name in wrong else "",
+        )
+        for name in tried
+    ]
 
-    finding = get("bandwidth-straggler")(PairReduce(figures=(figure,)))
+    finding = get("bandwidth-straggler")(PairReduce(figures=tuple(figures)))
 
     assert finding.status is Status.FAIL
-    assert finding.nodes == ("a", "b")
+    assert finding.nodes == blamed
+    assert finding.fix.commands

@@ -14,13 +14,13 @@ import msgspec
 
 from gpudoctor import Address, Interface, Network, Snapshot, System
 from gpudoctor.cluster.board import Unreachable
+from gpudoctor.cluster.board.messages import Verdict
+from gpudoctor.cluster.board.seat import JudgeLost
+from gpudoctor.cluster.board.share import Share
 from gpudoctor.cluster.follow import attend
 from gpudoctor.cluster.lead import Lead
-from gpudoctor.cluster.messages import Verdict
 from gpudoctor.cluster.part import Part, Plan
 from gpudoctor.cluster.place import Place
-from gpudoctor.cluster.seat import JudgeLost
-from gpudoctor.cluster.share import Share
 from gpudoctor.probes import Machine
 from gpudoctor.snapshot import encode
 
@@ -65,7 +65,7 @@ def main() -> None:
             wait=told["wait"],
             look_seconds=20.0,
             patience=told.get("patience", 15.0),
-            throughput_seconds=0.1,
+            throughput_seconds=told.get("throughput", 0.1),
         ),
         machine=Machine(),
         look=look,

@@ -6,8 +6,8 @@ import pytest
 
 from gpudoctor import Snapshot, System
 from gpudoctor.cluster.board import LIMIT, Alone
-from gpudoctor.cluster.gather import Gather
-from gpudoctor.cluster.messages import Beat, Joined, Toured
+from gpudoctor.cluster.board.messages import Beat, Joined, Toured
+from gpudoctor.cluster.gather import MOST_BYTES, Gather
 from gpudoctor.cluster.place import Place
 from gpudoctor.facts.links import PortTry, Way
 from gpudoctor.snapshot import dump, encode
@@ -59,7 +59,7 @@ def test_facts_come_under_the_name_that_is_unique():
         pytest.param(GOOD[: len(GOOD) // 2], "not JSON", id="truncated"),
         pytest.param(b"", "not JSON", id="empty"),
         pytest.param(b"\x00\xff" * 100, "not JSON", id="no text"),
-        pytest.param(b"x" * (LIMIT + 1), "more than 4 MiB", id="huge"),
+        pytest.param(b"x" * (MOST_BYTES + 1), "more than 1 MiB", id="huge"),
         pytest.param(b"[" * 100_000, "nested|not a facts file", id="deep"),
         pytest.param(b'{"schema": "other/1", "nodes": []}', "schema", id="another schema"),
         pytest.param(
@@ -119,24 +119,61 @@ def test_a_bad_card_is_refused():
     assert "card" in swept(found)[index].refused
 
 
-@pytest.mark.parametrize(
-    "toured",
-    [
-        pytest.param(Toured(ways=(Way(source="a", target="b"),)), id="another's way"),
-        pytest.param(Toured(port_try=PortTry(source="a")), id="another's connection"),
-    ],
-)
-def test_a_node_speaks_for_itself_only(toured):
+THERE = Way(source="b", target="a")
+
+
+def toured(raw):
+    """What is made of what node b found."""
     board = Alone()
     found = gather(board)
     index = join(board, "b", 1)
     board.put(f"facts/{index}", GOOD)
     swept(found)
+    found.close()
     found.touring = True
-    board.put(f"toured/{index}", encode(toured))
+    board.put(f"toured/{index}", raw)
+    return swept(found)[index]
 
-    assert "elsewhere" in swept(found)[index].refused or "another" in found.seen[index].refused
-    assert found.seen[index].toured is None
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        pytest.param(Toured(ways=(Way(source="a", target="b"),)), "elsewhere", id="another's way"),
+        pytest.param(Toured(port_try=PortTry(source="a")), "another", id="another's connection"),
+        pytest.param(Toured(ways=(THERE, THERE)), "twice", id="one way twice"),
+        pytest.param(
+            Toured(ways=(Way(source="b", target="nobody"),)), "nowhere", id="nobody is there"
+        ),
+        pytest.param(Toured(ways=(Way(source="b", target="b"),)), "nowhere", id="to itself"),
+    ],
+)
+def test_a_node_speaks_for_itself_only(found, said):
+    one = toured(encode(found))
+
+    assert said in one.refused
+    assert one.toured is None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(encode(Toured(ways=(THERE,)))[:-5], id="truncated"),
+        pytest.param(b'{"ways": [{"source": "b"}]}', id="wrong shape"),
+        pytest.param(b'{"ways": [], "rounds": -1}', id="no number of rounds"),
+        pytest.param(b"[" * 100_000, id="deep"),
+        pytest.param(b'{"unfinished": "' + b"x" * 1000 + b'"}', id="far too long"),
+        pytest.param(b"x" * (LIMIT + 1), id="huge"),
+    ],
+)
+def test_what_was_found_of_ways_and_cannot_be_used(raw):
+    one = toured(raw)
+
+    assert "cannot be used" in one.refused
+    assert one.toured is None
+
+
+def test_ways_that_can_be_used():
+    assert toured(encode(Toured(ways=(THERE,)))).toured == Toured(ways=(THERE,))
 
 
 def test_one_who_says_that_it_ends_is_lost_at_its_step():

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gpudoctor.cluster.messages import Joined
-from gpudoctor.cluster.share import Share
+from gpudoctor.cluster.board.messages import Joined
+from gpudoctor.cluster.board.share import Share
 from gpudoctor.snapshot import encode
 
 SCRIPT = Path(__file__).with_name("one_node.py")
@@ -123,6 +123,22 @@ def test_a_node_that_is_frozen_is_left_out(run):
     assert [member["lost"] != "" for member in members] == [False, False, True]
     assert nodes.said(1).strip() == "0"
     assert nodes.said(2).startswith("alone: ")
+
+
+def test_a_node_that_is_frozen_in_its_rounds_is_left_out_soon(run):
+    nodes = run(3)
+    for rank in range(2):
+        nodes.start(rank, throughput=1.0)
+    nodes.start(2, throughput=1.0, patience=3.0)
+    board = nodes.board()
+    assert board.get("roll", BOUND)
+    nodes.running[2].send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    members = nodes.members()
+
+    assert [member["lost"] != "" for member in members] == [False, False, True]
+    assert nodes.said(1).strip() == "0"
+    assert time.monotonic() - began < 60, "waited for the time of all rounds"
 
 
 def test_a_node_that_never_comes_is_missing(run):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 RECORDED = json.loads(Path(__file__).with_name("recorded.json").read_text())
@@ -132,6 +133,15 @@ def test_formats(healthy, small, tmp_path):
     assert len(page.read_bytes()) < 300_000
 
 
+def test_json_is_as_its_schema_says(healthy, small):
+    command = [sys.executable, "-m", "gpudoctor", "list", "--diff-schema"]
+    schema = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+    jsonschema.validate(json.loads(diff(healthy, small, "-f", "json").stdout), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"schema": "gpudoctor.diff/1", "same": "no"}, schema)
+
+
 def test_formats_that_check_is_told_by_variables_are_not_meant(healthy):
     ended = diff(healthy, healthy, env={**os.environ, "GPUDOCTOR_FORMAT": "github"})
 
@@ -145,8 +155,10 @@ def test_only_the_exit_code(healthy, small):
 
 
 def test_names_that_may_not_leave(tmp_path):
+    tmp_path = tmp_path / "home/annaberg"
+    tmp_path.mkdir(parents=True)
     named = {**HEALTHY, "system": {**HEALTHY["system"], "hostname": "gpu-a-018"}}
-    one = facts(tmp_path / "one.json", ("gpu-a-018", named))
+    one = facts(tmp_path / "gpu-a-018.json", ("gpu-a-018", named))
     other = facts(tmp_path / "other.json", ("gpu-a-018", {**named, "shm": SMALL["shm"]}))
 
     assert "gpu-a-018" in diff(one, other).stdout
@@ -154,6 +166,7 @@ def test_names_that_may_not_leave(tmp_path):
         ended = diff(one, other, "--redact", "public", "-f", name)
         assert ended.returncode == 1
         assert "gpu-a-018" not in ended.stdout
+        assert "annaberg" not in ended.stdout
 
 
 def test_a_plugin_s_facts_are_plain_data(tmp_path):

@@ -248,6 +248,19 @@ def test_between_nodes_what_is_each_ones_own_is_left_out():
     assert lines(one, bad, "names", same_node=False) == ["names: addresses 10.0.0.1 -> 127.0.1.1"]
 
 
+def test_the_master_itself_asks_nobody():
+    asked = {"attempts": [{"ip": "10.0.0.1", "error": "ECONNREFUSED"}]}
+    unheard = {"attempts": [{"ip": "10.0.0.1", "error": "ETIMEDOUT"}]}
+
+    assert lines({"attempts": []}, asked, "master", same_node=False) == []
+    assert lines({"attempts": []}, unheard, "master", same_node=False) == [
+        "master: attempts[10.0.0.1] new"
+    ]
+    assert lines(asked, unheard, "master", same_node=False) == [
+        "master: attempts[10.0.0.1] error ECONNREFUSED -> ETIMEDOUT"
+    ]
+
+
 @pytest.mark.parametrize(
     ("one", "other", "alike"),
     [

@@ -83,8 +83,13 @@ def test_json_reads_back_as_the_same_fleet(any_fleet):
     assert msgspec.json.decode(raw, type=model.Fleet) == any_fleet
 
 
-def test_json_is_as_its_schema_says(found):
-    jsonschema.validate(json.loads(json_format.render(found, Page())), model.schema())
+def test_json_is_as_its_schema_says(found, gpudoctor):
+    told = subprocess.run([gpudoctor, "list", "--fleet-schema"], capture_output=True, check=True)
+    schema = json.loads(told.stdout)
+
+    jsonschema.validate(json.loads(json_format.render(found, Page())), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"schema": "gpudoctor.fleet/1", "nodes": 3}, schema)
 
 
 def test_formats_agree(any_fleet, document):
@@ -201,3 +206,13 @@ def test_redaction_reaches_every_format(folder, gpudoctor):
         assert "host-" in said
         assert "all with names alike" in said
     assert json.loads(printed["json"])["redaction"]["level"] == "public"
+
+
+def test_a_link_is_shown_as_slow_only_where_a_finding_names_its_node():
+    report = clusters.report()
+    assert report.cluster
+    cluster = msgspec.structs.replace(report.cluster, results=())
+    unjudged = msgspec.structs.replace(report, cluster=cluster)
+
+    assert html.render_report(report, Page()).count('<td class="warn"') == 2 * 7 - 2  # two are dead
+    assert html.render_report(unjudged, Page()).count('<td class="warn"') == 0

@@ -4,12 +4,16 @@ import itertools
 from collections import Counter
 
 import pytest
+from msgspec.structs import replace
 
 from gpudoctor import fleet
+from gpudoctor import report as reports
 from gpudoctor.finding import Status
 from gpudoctor.fleet.model import LETTER
 from gpudoctor.hostlist import unfold
 from gpudoctor.report import verdict
+from gpudoctor.sharing import Redactor, redacted
+from gpudoctor.snapshot import encode
 from tests.fleet import clusters, synthetic
 
 
@@ -115,6 +119,30 @@ def test_two_machines_of_one_name_are_two_nodes(tmp_path, kinds):
 
     assert [node.name for node in found.nodes] == ["localhost", "localhost#2"]
     assert found.repeated.count == 0
+
+
+def test_tokens_of_two_files_are_two_nodes(tmp_path, kinds):
+    for number, run in enumerate(("one", "two", "two")):
+        raw = synthetic.named(kinds, f"gpu-{run}", "H100", synthetic.HEALTHY)
+        shared = redacted(reports.load(raw), "public")
+        shared = replace(shared, run=replace(shared.run, id=run))
+        (tmp_path / f"{number}.json").write_bytes(encode(shared))
+
+    found = fleet.gather(fleet.pieces([str(tmp_path)]))
+
+    assert [node.name for node in found.nodes] == ["host-01", "host-01#2"]
+    assert found.repeated.names == "host-01#2"
+
+
+def test_ordinary_names_are_hidden_alike(tmp_path, kinds):
+    for name in ("vm", "node", "gpu-a-7"):
+        raw = synthetic.named(kinds, name, "H100", synthetic.MEMLOCK)
+        (tmp_path / f"{name}.json").write_bytes(raw)
+
+    found = fleet.gather(fleet.pieces([str(tmp_path)]), redactor=Redactor("public"))
+
+    assert [node.name for node in found.nodes] == ["host-01", "host-02", "host-03"]
+    assert {problem.nodes.names for problem in found.problems} == {"host-[01-03]"}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gpudoctor import Absent, AllReduce, Machine, Status
+from gpudoctor import Absent, AllReduce, Machine, PairFigure, PairReduce, Status
 from gpudoctor.probes.all_reduce import free_port, over_nodes
 from gpudoctor.registry import get
 from gpudoctor.report import Report
@@ -169,19 +169,21 @@ def test_from_the_command_line_inside_of_a_job(gpudoctor, real_torch):
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "PET_NNODES": "2",
     }
-    words = [gpudoctor, "check", *ids, "-f", "json", "--nproc-per-node", "2"]
-    words += ["--python", str(real_torch)]
+    words = ["-f", "json", "--nproc-per-node", "2", "--python", str(real_torch)]
 
-    def check(*more: str) -> Report:
+    def check(*asked: str) -> Report:
         ended = subprocess.run(
-            [*words, *more], env={**os.environ, **job}, capture_output=True, timeout=240
+            [gpudoctor, "check", *asked, *words],
+            env={**os.environ, **job},
+            capture_output=True,
+            timeout=240,
         )
         return msgspec.json.decode(ended.stdout, type=Report)
 
-    plain, deep = check(), check("--deep", "--deadline", "170")
+    topic, deep = check("bandwidth"), check(*ids, "--deadline", "170")
 
-    assert [result.status for result in plain.results] == [Status.SKIP] * 2
-    assert "--deep" in plain.results[0].reason
+    assert [result.status for result in topic.results] == [Status.SKIP] * 2
+    assert "--deep" in topic.results[0].reason
     reduced, straggler = deep.results
     assert reduced.status is Status.PASS, reduced
     assert "over 2 CPU ranks" in reduced.summary
@@ -259,10 +261,31 @@ def test_over_a_limited_link(zoo, real_torch, mbit, size, capsys):
     assert share >= 0.5, "far below the limit: no busy machine explains that"
 
 
+def test_a_straggler(zoo, real_torch):
+    """Pairs of three nodes, of which one has a cable of a tenth."""
+    hosts = zoo.lan(3)
+    for host, mbit in zip(hosts, (200, 200, 20), strict=True):
+        words = f"qdisc add dev eth0 root tbf rate {mbit}mbit burst 256kb latency 50ms"
+        assert host.run("tc", *words.split()).returncode == 0
+    figures = []
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        pair = (hosts[one], hosts[other])
+        (found, _) = over_hosts(
+            pair, real_torch, address=f"10.77.0.{one + 1}", seconds=WITHIN, sizes=[MIB]
+        )
+        assert found.error == ""
+        names = (pair[0].name, pair[1].name)
+        figures.append(PairFigure(nodes=names, busbw=found.points[-1].busbw))
+
+    finding = get("bandwidth-straggler")(PairReduce(figures=tuple(figures)))
+
+    assert (finding.status, finding.nodes) == (Status.FAIL, ("node2",)), finding.summary
+
+
 def test_a_node_that_does_not_come(zoo, real_torch):
     hosts = zoo.pair()
 
-    (found,) = over_hosts(hosts[:1], real_torch, nodes=2, seconds=15.0, sizes=[8])
+    (found,) = over_hosts(hosts[:1], real_torch, nodes=2, seconds=8.0, sizes=[8])
 
     assert found.error
     assert not found.points

@@ -19,10 +19,10 @@ from pathlib import Path
 # Python 3.11 sleeps by clock_nanosleep(2) to a moment, which libfaketime 0.9.10 gets wrong.
 time.sleep = lambda seconds: select.select((), (), (), seconds)
 
-from gpudoctor.cluster import card, port, tour
-from gpudoctor.cluster.address import own_addresses
-from gpudoctor.cluster.peer import Peer
-from gpudoctor.cluster.rounds import tournament
+from gpudoctor.cluster.links import card, port, tour
+from gpudoctor.cluster.links.address import own_addresses
+from gpudoctor.cluster.links.peer import Peer
+from gpudoctor.cluster.links.rounds import tournament
 from gpudoctor.probes import Machine
 from gpudoctor.probes.environment import environment
 from gpudoctor.probes.network import network
@@ -66,9 +66,9 @@ with Peer(me, own_addresses(node), hostname=me) as peer:
 
 MASTER = """
 import sys, time
-from gpudoctor.cluster import card, port
-from gpudoctor.cluster.card import Own
-from gpudoctor.cluster.peer import Peer
+from gpudoctor.cluster.links import card, port
+from gpudoctor.cluster.links.card import Own
+from gpudoctor.cluster.links.peer import Peer
 
 peer = Peer("node0", [Own(ip="10.77.0.1")])
 print(peer.card().decode(), flush=True)
@@ -79,7 +79,7 @@ with port.held(29500, card.read(peer.card())) as error:
 
 TRY = """
 import sys
-from gpudoctor.cluster import card, port
+from gpudoctor.cluster.links import card, port
 from gpudoctor.snapshot import encode
 print(encode(port.tried("node1", sys.argv[1], 29500, card.read(sys.argv[2].encode()))).decode())
 """

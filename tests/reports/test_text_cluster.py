@@ -95,3 +95,12 @@ def test_one_node_that_came_of_many_is_told_as_a_cluster(made):
 
     assert "1 of 3 nodes" in printed
     assert "gpu-a-001" in printed
+
+
+def test_where_only_all_together_were_judged_there_is_no_row_of_nodes(made):
+    whole = made(3, well=True)
+    asked = replace(whole, nodes=tuple(replace(node, results=()) for node in whole.nodes))
+    printed = text.render(asked, Page())
+
+    assert "together" in printed
+    assert "gpu-a-[001" not in printed

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from gpudoctor.cluster.rounds import tournament
+from gpudoctor.cluster.links.rounds import tournament
 from gpudoctor.rules.suspects import Verdict, next_pairs, verdict
 
 

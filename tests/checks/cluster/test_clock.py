@@ -105,7 +105,7 @@ def test_the_fix_speaks_to_the_daemon_of_the_node_that_is_off():
     finding = CHECK(clocks(4, n3=30.0), there)
 
     assert finding.fix.commands[0] == "sudo systemctl restart systemd-timesyncd"
-    assert finding.fix.text.startswith("Set the clock of n3: let systemd-timesyncd")
+    assert finding.fix.text.startswith("On n3: let systemd-timesyncd")
 
 
 def test_nodes_that_never_met_are_compared_over_others():

@@ -4,7 +4,20 @@ import shlex
 
 import pytest
 
-from gpudoctor import Chain, EnvSet, Firewall, Job, Links, Nodes, PortTry, Rule, Status, Way
+from gpudoctor import (
+    Chain,
+    EnvSet,
+    Firewall,
+    Job,
+    Links,
+    Member,
+    Members,
+    Nodes,
+    PortTry,
+    Rule,
+    Status,
+    Way,
+)
 from gpudoctor.registry import get
 from tests.cluster_machines import failing, links, nodes, way
 
@@ -24,7 +37,7 @@ def tries(count: int, *failed: int, error: str = "ETIMEDOUT") -> tuple[PortTry, 
 
 @pytest.mark.parametrize("count", [2, 4, 8, 64])
 def test_all_reach_each_other(count):
-    finding = CHECK(links(count), nodes(count))
+    finding = CHECK(links(count), nodes(count), None)
 
     pairs = count * (count - 1) // 2
     assert finding.status is Status.PASS
@@ -34,7 +47,9 @@ def test_all_reach_each_other(count):
 def test_what_was_not_tried_is_said():
     part = links(8, pairs=20, pairs_all=28, rounds=5, unfinished="no time after round 5 of 7")
 
-    assert "20 of 28 pairs were tried: no time after round 5 of 7" in CHECK(part, None).evidence
+    assert (
+        "20 of 28 pairs were tried: no time after round 5 of 7" in CHECK(part, None, None).evidence
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,7 +58,7 @@ def test_what_was_not_tried_is_said():
         pytest.param(
             links(4, *DOWN),
             "node",
-            "n4 takes no connections from 3 nodes: no answer: dropped on the way",
+            "n4 takes no connections from 3 nodes: dropped on the way",
             ("n4",),
             id="a firewall at n4's door",
         ),
@@ -71,21 +86,21 @@ def test_what_was_not_tried_is_said():
         pytest.param(
             links(2, failing(1, 2), failing(2, 1)),
             "network",
-            "connections fail on 2 of 2 ways between nodes: no answer",
+            "connections fail on 2 of 2 ways between nodes: dropped on the way",
             (),
             id="two nodes, no way",
         ),
         pytest.param(
             links(4, failing(1, 2), failing(2, 1)),
             "network",
-            "connections fail between n1 and n2: no answer",
+            "connections fail between n1 and n2: dropped on the way",
             (),
             id="one link",
         ),
         pytest.param(
             links(4, *(failing(n, 4, "SILENT", "hello") for n in (1, 2, 3))),
             "node",
-            "n4 takes no connections from 3 nodes: it takes the connection and then says",
+            "n4 takes no connections from 3 nodes: accepted, then silence",
             ("n4",),
             id="frozen",
         ),
@@ -113,7 +128,7 @@ def test_what_was_not_tried_is_said():
     ],
 )
 def test_who_is_in_the_way(found, owner, says, blamed):
-    finding = CHECK(found, nodes(4))
+    finding = CHECK(found, nodes(4), None)
 
     assert (finding.status, finding.owner) == (Status.FAIL, owner)
     assert says in finding.summary
@@ -124,9 +139,11 @@ def test_who_is_in_the_way(found, owner, says, blamed):
 
 
 def test_the_fix_lets_the_subnet_in():
-    finding = CHECK(links(4, *DOWN), nodes(4))
+    finding = CHECK(links(4, *DOWN), nodes(4), None)
 
-    assert finding.fix.text == "Let the nodes of the job connect to n4 on all ports"
+    assert (
+        finding.fix.text == "On n4: let the other nodes connect, on any port that its kernel picks"
+    )
     assert "sudo ufw allow from 10.0.0.0/24  # ufw" in finding.fix.commands
 
 
@@ -134,7 +151,7 @@ def test_the_fix_speaks_to_the_firewall_that_is_there():
     drop = Chain(table="ip filter", name="input", first=True, otherwise="drop")
     there = nodes(4, {4: (Firewall(tool="nftables", chains=(drop,)),)})
 
-    finding = CHECK(links(4, *DOWN), there)
+    finding = CHECK(links(4, *DOWN), there, None)
 
     assert finding.fix.commands == (
         "sudo nft 'insert rule ip filter input ip saddr 10.0.0.0/24 tcp dport"
@@ -156,7 +173,7 @@ def test_a_firewall_that_says_so_is_blamed(found, guilty, blamed):
     drop = Chain(table="ip filter", name="input", first=True, otherwise="drop")
     there = nodes(4, {n: (Firewall(tool="nftables", chains=(drop,)),) for n in guilty})
 
-    assert CHECK(found, there).nodes == blamed
+    assert CHECK(found, there, None).nodes == blamed
 
 
 @pytest.mark.parametrize(
@@ -168,7 +185,7 @@ def test_a_firewall_that_says_so_is_blamed(found, guilty, blamed):
         pytest.param(
             links(4, master_port=29500, tries=tries(4, 2, 3, 4)),
             Status.FAIL,
-            "n[2-4] cannot reach n1:29500: no answer",
+            "n[2-4] cannot reach n1:29500: dropped on the way",
             ("n1",),
             id="shut at the master",
         ),
@@ -192,7 +209,7 @@ def test_a_firewall_that_says_so_is_blamed(found, guilty, blamed):
     ],
 )
 def test_master_port(found, status, says, blamed):
-    finding = CHECK(found, nodes(4))
+    finding = CHECK(found, nodes(4), None)
 
     assert finding.status is status
     assert says in finding.summary
@@ -202,7 +219,7 @@ def test_master_port(found, status, says, blamed):
 def test_a_taken_port_is_changed_for_all():
     taken = links(4, master_port=29500, master_error="EADDRINUSE")
 
-    assert CHECK(taken, nodes(4)).fix.settings == (EnvSet("MASTER_PORT", "29501"),)
+    assert CHECK(taken, nodes(4), None).fix.settings == (EnvSet("MASTER_PORT", "29501"),)
 
 
 BY_IP = {n: (Job(master_addr="10.0.0.1", master_port=29500),) for n in range(1, 5)}
@@ -317,7 +334,7 @@ BY_IP = {n: (Job(master_addr="10.0.0.1", master_port=29500),) for n in range(1, 
     ],
 )
 def test_names(found, there, status, says, blamed):
-    finding = CHECK(found, there)
+    finding = CHECK(found, there, None)
 
     assert finding.status is status
     assert says in finding.summary
@@ -325,7 +342,7 @@ def test_names(found, there, status, says, blamed):
 
 
 def test_one_node_has_nobody_to_reach():
-    finding = CHECK(Links(), Nodes())
+    finding = CHECK(Links(), Nodes(), None)
 
     assert finding.status is Status.SKIP
     assert "--cluster" in finding.reason
@@ -343,7 +360,16 @@ def test_a_rule_that_is_not_understood_is_blamed_where_there_is_no_other(others,
     odd = Chain(table="inet lab", name="input", first=True, otherwise="accept", rules=(rule,))
     there = nodes(2, {1: others, 2: (Firewall(tool="nftables", chains=(odd,)),)})
 
-    assert CHECK(links(2, failing(1, 2), failing(2, 1)), there).nodes == blamed
+    assert CHECK(links(2, failing(1, 2), failing(2, 1)), there, None).nodes == blamed
+
+
+def test_a_node_that_was_lost_is_no_matter_of_a_firewall():
+    refused = links(4, *(failing(n, 4, "ECONNREFUSED") for n in (1, 2, 3)))
+    lost = Member(name="n4", step="round 1 with n3", lost="nothing came from it in 15 s")
+
+    finding = CHECK(refused, nodes(4), Members(members=(lost,)))
+
+    assert finding.status is Status.PASS
 
 
 HOSTILE = "x; poweroff\npoweroff #"
@@ -358,7 +384,7 @@ def test_what_another_node_says_does_not_run(error):
         Way(source="n2", target=HOSTILE, step="connect", **evil),
     )
 
-    finding = CHECK(Links(ways=ways, pairs=1, pairs_all=1), nodes(2))
+    finding = CHECK(Links(ways=ways, pairs=1, pairs_all=1), nodes(2), None)
 
     assert finding.status is Status.FAIL
     for command in finding.fix.commands:

@@ -34,6 +34,13 @@ def env(**values: str) -> Environment:
 NOTHING = env()
 ONE = Gpus(devices=EIGHT.devices[:1])
 NAMED = env(NCCL_IB_HCA="=mlx5_0,mlx5_1")
+# The cards for storage are of another kind.
+BOARDS = machine(
+    *(
+        replace(device, board="MT4129 A" if place < 8 else "MT4123 B")
+        for place, device in enumerate(DGX.devices)
+    )
+)
 ALL_DOWN = machine(*(infiniband(n, **UNPLUGGED) for n in range(8)))
 
 
@@ -87,6 +94,25 @@ ALL_DOWN = machine(*(infiniband(n, **UNPLUGGED) for n in range(8)))
             "7",
             id="no subnet manager",
         ),
+        pytest.param(
+            without(DGX, 4, **UNPLUGGED),
+            NOTHING,
+            EIGHT,
+            Status.WARN,
+            "9 of 11",
+            id="a port for a GPU is down, storage is up",
+        ),
+        pytest.param(
+            without(BOARDS, 8, **UNPLUGGED), NOTHING, EIGHT, Status.PASS, "9", id="storage is down"
+        ),
+        pytest.param(
+            without(without(BOARDS, 8, **UNPLUGGED), 4, **UNPLUGGED),
+            NOTHING,
+            EIGHT,
+            Status.WARN,
+            "mlx5_4:1",
+            id="both are down",
+        ),
         pytest.param(ALL_DOWN, NOTHING, EIGHT, Status.WARN, "0 of 8", id="all down"),
         pytest.param(
             without(INFINIBAND, 1, **UNPLUGGED), NAMED, EIGHT, Status.FAIL, "1 of 2", id="named"
@@ -111,7 +137,8 @@ def test_ports(rdma, environment, gpus, status, says):
     finding = get("rdma-ports")(rdma, TWO_NODES, gpus, environment, None)
 
     assert finding.status is status
-    assert says in finding.summary + finding.reason
+    fix = finding.fix.text if finding.fix else ""
+    assert says in finding.summary + finding.reason + fix
 
 
 def test_ports_without_a_gpu_are_not_judged():
@@ -188,6 +215,38 @@ GEN_4 = machine(*(replace(infiniband(n), link_gen=4, link_gen_max=4) for n in ra
             Status.WARN,
             "100",
             id="one GPU",
+        ),
+        pytest.param(
+            without(DGX, 4, **UNPLUGGED),
+            NOTHING,
+            EIGHT,
+            Status.PASS,
+            "400 Gb/s on 7",
+            id="slower storage, one is down",
+        ),
+        pytest.param(
+            without(DGX, 9, rate_gbps=100.0),
+            NOTHING,
+            EIGHT,
+            Status.PASS,
+            "400",
+            id="storage of two speeds",
+        ),
+        pytest.param(
+            without(BOARDS, 4, rate_gbps=100.0),
+            NOTHING,
+            EIGHT,
+            Status.WARN,
+            "mlx5_4:1 runs at 100 Gb/s, others at 400",
+            id="slower storage, one is slower",
+        ),
+        pytest.param(
+            machine(*BOARDS.devices[4:9]),
+            NOTHING,
+            ONE,
+            Status.PASS,
+            "400 Gb/s on 4",
+            id="one for storage, one GPU",
         ),
         pytest.param(DGX, env(NCCL_IB_HCA="mlx5"), EIGHT, Status.PASS, "400", id="a prefix"),
         pytest.param(

@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from gpudoctor import Interface, Network
-from gpudoctor.cluster import card as cards
-from gpudoctor.cluster import pair, peer, port, tour, wire
-from gpudoctor.cluster.card import BadCard, Own
-from gpudoctor.cluster.pair import Source, Trial
-from gpudoctor.cluster.peer import Peer
-from gpudoctor.cluster.rounds import tournament
-from gpudoctor.cluster.tour import run_rounds
+from gpudoctor.cluster.links import card as cards
+from gpudoctor.cluster.links import pair, peer, port, tour, wire
+from gpudoctor.cluster.links.card import BadCard, Own
+from gpudoctor.cluster.links.pair import Source, Trial
+from gpudoctor.cluster.links.peer import Peer
+from gpudoctor.cluster.links.rounds import tournament
+from gpudoctor.cluster.links.tour import run_rounds
 
 HERE = "127.0.0.1"
 SOON = 60.0  # seconds: a bound, that nothing should come near

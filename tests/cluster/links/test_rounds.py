@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from gpudoctor.cluster.rounds import tournament
+from gpudoctor.cluster.links.rounds import tournament
 
 
 @pytest.mark.parametrize("count", range(40))

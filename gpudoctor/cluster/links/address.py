@@ -1,6 +1,6 @@
 """Which of a node's addresses carry the job's data: the others measure the way to those."""
 
-from gpudoctor.cluster.card import Own
+from gpudoctor.cluster.links.card import Own
 from gpudoctor.facts.devices import Devices
 from gpudoctor.facts.environment import Environment
 from gpudoctor.facts.job_python import JobPython

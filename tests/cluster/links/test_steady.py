@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpudoctor.cluster.steady import rate
+from gpudoctor.cluster.links.steady import rate
 
 
 def flow(speed, *, begin=0.0, seconds=1.0, step=0.01, burst=0):

@@ -1,4 +1,8 @@
-"""Where the nodes of a job leave word for each other: keys and values, and nothing else."""
+"""Where the nodes of a job leave word for each other: keys and values, and nothing else.
+
+`store` is one in a TCPStore, `share` one in a directory; `messages` is what nodes leave there, and
+a `seat` is a node that says it is alive, and waits for the others.
+"""
 
 import time
 from typing import Protocol

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from gpudoctor.cluster.board import Board
-from gpudoctor.cluster.messages import BadMessage, Beat, read
+from gpudoctor.cluster.board.messages import BadMessage, Beat, read
 from gpudoctor.snapshot import encode
 
 PATIENCE = 15.0  # seconds without a beat, after which a node counts as lost
@@ -58,14 +58,14 @@ class Seat:
         patience: float = PATIENCE,
     ) -> None:
         self.board, self.index = board, index
-        self._stopped, self._usual = stopped, patience
+        self._stopped, self._patience = stopped, patience
         self._judge, self._looked = Watch(), time.monotonic()
         self._count, self._said = 0, 0.0
-        self._step, self._patience = "joined", patience
+        self._step = "joined"
 
-    def at(self, step: str, patience: float = 0.0, *, ended: str = "") -> None:
-        """Say what it is at, and for how long no more may be heard; 0: for as long as usual."""
-        self._step, self._patience = step, patience or self._usual
+    def at(self, step: str, *, ended: str = "") -> None:
+        """Say what it is at; from then on `alive` is to be called every second or so."""
+        self._step = step
         self._beat(ended)
 
     def alive(self) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from gpudoctor.cluster import steady, wire
-from gpudoctor.cluster.card import Card
+from gpudoctor.cluster.links import steady, wire
+from gpudoctor.cluster.links.card import Card
 from gpudoctor.facts.links import Way
 from gpudoctor.facts.network import Network
 from gpudoctor.probes.names import resolve

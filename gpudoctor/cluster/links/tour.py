@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gpudoctor.cluster.card import Card
-from gpudoctor.cluster.pair import CONNECT_SECONDS, Source, Trial
-from gpudoctor.cluster.peer import LATE_SECONDS, Peer
-from gpudoctor.cluster.rounds import Schedule
+from gpudoctor.cluster.links.card import Card
+from gpudoctor.cluster.links.pair import CONNECT_SECONDS, Source, Trial
+from gpudoctor.cluster.links.peer import LATE_SECONDS, Peer
+from gpudoctor.cluster.links.rounds import Schedule
 from gpudoctor.facts.links import Way
 from gpudoctor.facts.network import Network
 

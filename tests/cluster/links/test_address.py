@@ -14,7 +14,7 @@ from gpudoctor import (
     Route,
     Snapshot,
 )
-from gpudoctor.cluster.address import own_addresses
+from gpudoctor.cluster.links.address import own_addresses
 
 
 def interface(index, name, ip, kind="physical", **more):

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from gpudoctor.cluster import wire
-from gpudoctor.cluster.card import Card, Own
+from gpudoctor.cluster.links import wire
+from gpudoctor.cluster.links.card import Card, Own
 from gpudoctor.snapshot import encode
 
 STRANGERS = 64  # connections that have not said who they are; the oldest goes

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from gpudoctor.cluster.board import LIMIT, Unreachable
-from gpudoctor.cluster.share import Share
+from gpudoctor.cluster.board.share import Share
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ import struct
 import time
 from collections.abc import Mapping
 
+import gpudoctor
 from gpudoctor.cluster.board import LIMIT, Unreachable
 
-SCRIPT = os.path.join(os.path.dirname(os.path.dirname(__file__)), "probes/foreign/store.py")
+SCRIPT = os.path.join(os.path.dirname(gpudoctor.__file__), "probes/foreign/store.py")
 IMPORT_SECONDS = 60.0  # for torch, from a cold network file system
 TALK_SECONDS = 15.0  # for one request; the child gives itself less
 _SENTENCE_SECONDS = 3.0  # from the first byte of the first answer to its last

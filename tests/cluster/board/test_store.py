@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from gpudoctor.cluster.board import LIMIT, Unreachable
-from gpudoctor.cluster.store import Store
+from gpudoctor.cluster.board.store import Store
 
 BOUND = 60.0
 
@@ -98,7 +98,7 @@ def test_a_child_that_dies_is_an_error_in_words(opened):
 
 @pytest.mark.lab
 def test_a_child_that_hangs_is_an_error_in_words(opened, monkeypatch):
-    monkeypatch.setattr("gpudoctor.cluster.store.TALK_SECONDS", 0.5)
+    monkeypatch.setattr("gpudoctor.cluster.board.store.TALK_SECONDS", 0.5)
     os.kill(opened._child.pid, signal.SIGSTOP)
 
     with pytest.raises(Unreachable, match="no answer"):

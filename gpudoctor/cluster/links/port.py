@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from gpudoctor.cluster import wire
-from gpudoctor.cluster.card import Card
+from gpudoctor.cluster.links import wire
+from gpudoctor.cluster.links.card import Card
 from gpudoctor.facts.links import PortTry
 from gpudoctor.probes.names import resolve
 from gpudoctor.probes.way import is_ip
