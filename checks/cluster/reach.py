@@ -18,6 +18,7 @@ from gpudoctor import (
     fail,
     ok,
     skip,
+    unknown,
     warn,
 )
 from gpudoctor.rules.addresses import is_loopback
@@ -76,6 +77,14 @@ def cluster_reachability(links: Links, nodes: Nodes | None, members: Members | N
     wrong = list(_misnamed(links))
     if wrong:
         return _names(links, wrong, _master_name(nodes))
+    return _met(links, members)
+
+
+def _met(links: Links, members: Members | None) -> Finding:
+    lost = members is not None and any(member.lost for member in members.members)
+    untold = 2 * links.pairs - len(links.ways)
+    if untold > 0 and not lost:  # of a node that was lost cluster-nodes tells
+        return unknown(f"of {count_of(untold, 'way')} nothing was told")
     pairs = count_of(links.pairs, "pair")
     return ok(f"{pairs} connected, both ways, on fresh ports", covered(links))
 

@@ -90,7 +90,8 @@ def give(
         giving.end()
         nothing = Absent("fewer than two nodes can be met") if part.plan.reduces else NOT_ASKED
         return Reduced(all_reduce=nothing, pair_reduce=nothing)
-    everybody = giving.sum([tuple(goes)], ALL_SECONDS, ())[0]
+    seconds = min(ALL_SECONDS, part.plan.look_seconds)
+    everybody = giving.sum([tuple(goes)], seconds, ())[0]
     sums = PairReduce(bytes=_pair_bytes(everybody))
     if len(goes) > 2 and isinstance(everybody, AllReduce) and not everybody.error:
         sums = giving.pairs(sums.bytes)
@@ -111,6 +112,7 @@ class _Giving:
     ) -> None:
         self._part, self._seat, self._goes, self._own = part, seat, goes, own
         self._sweep, self._number = sweep, 0
+        self._end = time.monotonic() + part.plan.look_seconds
         job = own.facts.get(Workload) if own.facts else Absent("")
         known = isinstance(job, Workload) and job.knows("local_ranks")
         self._ranks = job.local_ranks if isinstance(job, Workload) and known else CPU_RANKS
@@ -154,6 +156,7 @@ class _Giving:
         planned = [[(self._goes[a], self._goes[b]) for a, b in pairs] for pairs in rounds]
         figures: list[PairFigure] = []
         gone: set[str] = set()
+        late = ""
         for number in range(ROUNDS + count % 2):
             if number < len(planned):
                 pairs = planned[number]
@@ -164,11 +167,15 @@ class _Giving:
             pairs = [pair for pair in pairs if not gone & {one.name for one in pair}]
             if not pairs:
                 break
+            if self._end - time.monotonic() < PAIR_SECONDS:  # one that is cut off looks broken
+                late = "no time was left for more pairs: --deadline S"
+                break
             found = self.sum(pairs, PAIR_SECONDS, (size,))
             for pair, figure in zip(pairs, found, strict=True):
                 figures.append(_figure((pair[0].name, pair[1].name), number, figure))
         lost = f"{', '.join(sorted(gone))[:200]} lost meanwhile" if gone else ""
-        return PairReduce(bytes=size, figures=tuple(figures), unfinished=lost)
+        why = "; ".join(filter(None, (lost, late)))
+        return PairReduce(bytes=size, figures=tuple(figures), unfinished=why)
 
     def _listen(self) -> None:
         self._sweep(lambda: "")

@@ -38,7 +38,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     Attributes:
         wait: seconds for all nodes to come.
-        look_seconds: that looking at a node may take.
+        look_seconds: that looking at a node may take, and then all sums together.
         patience: seconds without a word, after which a node counts as lost.
         throughput_seconds: of one direction between two nodes; None: by how many nodes there are.
         master_port: to be proved; 0: not asked for.

@@ -3,6 +3,7 @@
 import shlex
 
 import pytest
+from msgspec.structs import replace
 
 from gpudoctor import (
     Chain,
@@ -45,11 +46,19 @@ def test_all_reach_each_other(count):
 
 
 def test_what_was_not_tried_is_said():
-    part = links(8, pairs=20, pairs_all=28, rounds=5, unfinished="no time after round 5 of 7")
+    part = links(8, pairs_all=30, rounds=5, unfinished="no time after round 5 of 7")
 
     assert (
-        "20 of 28 pairs were tried: no time after round 5 of 7" in CHECK(part, None, None).evidence
+        "28 of 30 pairs were tried: no time after round 5 of 7" in CHECK(part, None, None).evidence
     )
+
+
+def test_ways_of_which_nothing_was_told_are_not_known_to_be_well():
+    whole = links(4)
+    part = replace(whole, ways=whole.ways[1:])
+
+    assert CHECK(part, None, None).status is Status.ERROR
+    assert CHECK(whole, None, None).status is Status.PASS
 
 
 @pytest.mark.parametrize(
