@@ -39,7 +39,7 @@ _PUBLIC = (
     *("amd.com", "anaconda.org", "istio.io", "cncf.io", "docker.com", "docker.io", "gcr.io"),
     *("ghcr.io", "github.com", "githubusercontent.com", "google.com"),
     *("intel.com", "k8s.io", "kernel.org", "kubernetes.io", "mellanox.com", "nvcr.io"),
-    *("nvidia.com", "openfabrics.org", "pkg.dev", "pypi.org", "python.org", "pytorch.org"),
+    *("nvidia.com", "openfabrics.org", "pkg.dev", "python.org", "pytorch.org"),
     *("quay.io", "readthedocs.io", "redhat.com", "schedmd.com", "ubuntu.com", "vpc.amazonaws.com"),
 )
 
