@@ -36,7 +36,7 @@ _TOP = r"""com|net|org|edu|gov|mil|io|ai|dev|cloud|app|local|internal|lan|corp|i
 _FILES = "tar|zst|zip|whl|json|yaml|yml|toml|txt|log|conf|cfg|pem|service|slice|scope|socket|mount"
 # Whose pages and registries everybody uses.
 _PUBLIC = (
-    *("amd.com", "anaconda.org", "istio.io", "cncf.io", "docker.com", "docker.io", "gcr.io"),
+    *("amd.com", "istio.io", "cncf.io", "docker.com", "docker.io", "gcr.io"),
     *("ghcr.io", "github.com", "githubusercontent.com", "google.com"),
     *("intel.com", "k8s.io", "kernel.org", "kubernetes.io", "mellanox.com", "nvcr.io"),
     *("nvidia.com", "openfabrics.org", "pkg.dev", "python.org", "pytorch.org"),
