@@ -30,7 +30,7 @@ def check(in_mounts, gpudoctor, tmp_path):
     def run(script: str, **env: str) -> dict[str, Result]:
         ended = in_mounts(
             f"cd {tmp_path}\n{script}\ncd {tmp_path}/job",
-            [gpudoctor, "check", "-f", "json", "storage"],
+            [gpudoctor, "check", "-f", "json", "--redact", "none", "storage"],
             env={"PATH": os.environ["PATH"], **own, **env},
         )
         assert ended.stdout, ended.stderr
