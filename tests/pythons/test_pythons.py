@@ -13,7 +13,10 @@ import pytest
 
 VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 SUITES = {"3.11": "bookworm", "3.13": "trixie", "3.14": "forky"}  # of Debian, by their python3
-TOOLS = ("jsonschema", "kubernetes-validate", "prometheus-client", "pytest")
+TOOLS = (
+    *("jsonschema", "kubernetes-validate", "markdown-it-py", "prometheus-client", "pytest"),
+    "xmlschema",
+)
 # These look at the repository, not at what is installed.
 ELSEWHERE = ("test_packaging.py", "test_readme.py")
 PIP = [sys.executable, "-m", "pip", "-q"]
