@@ -1,6 +1,8 @@
 """A command on every host of the lab, by real launchers: torchrun, Slurm, Open MPI, variables."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -153,6 +155,13 @@ class Slurm:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        # A step that could not tell the controller of its end would try for minutes.
+        networks = {os.readlink(f"/proc/{host.pid}/ns/net") for host in self._hosts}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                is_step = (folder / "comm").read_text() == "slurmstepd\n"
+                if is_step and os.readlink(folder / "ns/net") in networks:
+                    os.kill(int(folder.name), signal.SIGKILL)
 
     def _start(self, host: Host, *words: str) -> None:
         quiet = ["sh", "-c", 'exec "$@" >/dev/null 2>&1', "sh", *words]
