@@ -110,7 +110,7 @@ def test_after_what_is_too_large_the_rest_is_read(tmp_path, monkeypatch):
         pytest.param(b"\n \n", BadReport, "empty", id="blank"),
         pytest.param(b"hello", BadReport, "not JSON", id="words"),
         pytest.param(CUT, BadReport, "cut off", id="cut off"),
-        pytest.param(b'{"x": ' + b"[" * 100_000, BadReport, "nested too deeply", id="deep"),
+        pytest.param(b'{"x": ' + b"[" * 100_000, BadReport, "nested too deeply|cut off", id="deep"),
         pytest.param(b"[1]", Foreign, "JSON, but not a report", id="a list"),
         pytest.param(b'{"a": 1}', Foreign, "it has no schema", id="an object"),
         pytest.param(b'{"schema": "gpudoctor.facts/1", "nodes": []}', Foreign, "facts", id="facts"),
