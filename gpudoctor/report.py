@@ -8,6 +8,7 @@ from msgspec import Struct, field
 
 from gpudoctor.finding import Basis, Owner, Rung, Status
 from gpudoctor.launch.settings import AnySetting
+from gpudoctor.snapshot import Marked
 
 SCHEMA = "gpudoctor.report/1"
 LIMIT_BYTES = 64 << 20  # a node's report is about 100 kB
@@ -210,7 +211,7 @@ def load(raw: bytes) -> Report:
     if len(raw) > LIMIT_BYTES:
         raise BadReport(f"more than {LIMIT_BYTES >> 20} MiB; a report is far smaller")
     try:
-        schema = msgspec.json.decode(raw, type=_Marked).schema
+        schema = msgspec.json.decode(raw, type=Marked).schema
         if schema.startswith("gpudoctor.facts/"):
             raise BadReport("holds facts, not a report: `gpudoctor check --facts FILE -f json`")
         if schema != SCHEMA:
@@ -222,7 +223,3 @@ def load(raw: bytes) -> Report:
         raise BadReport(f"not JSON ({error})") from None
     except RecursionError:
         raise BadReport("nested too deeply to be a report") from None
-
-
-class _Marked(Struct):
-    schema: str = "none"

@@ -68,8 +68,10 @@ class _Node(Struct):
     facts: dict[str, Any] = {}
 
 
-class _Marked(Struct):
-    schema: str = ""
+class Marked(Struct):
+    """Any document of ours, as far as it says what it is."""
+
+    schema: str = "none"
 
 
 class _Document(Struct):
@@ -119,7 +121,7 @@ def dump(snapshots: Iterable[Snapshot]) -> bytes:
 def is_of_facts(raw: bytes) -> bool:
     """Whether it says that it is a facts file; anything else may be a report."""
     try:
-        return msgspec.json.decode(raw, type=_Marked).schema.startswith("gpudoctor.facts/")
+        return msgspec.json.decode(raw, type=Marked).schema.startswith("gpudoctor.facts/")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
 

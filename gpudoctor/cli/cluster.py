@@ -53,13 +53,10 @@ def check(
     dry_run: bool,
 ) -> NoReturn:
     """This node's part; only that of rank 0 prints a report."""
-    machine = options.machine_of(given, settings)
-    told: dict[str, int | str] = {**machine.told, "cluster": 1}
+    several: dict[str, int | str] = {"cluster": 1}
     if meeting.code:
-        told["code"] = os.path.abspath(meeting.code)
-    machine = Machine(
-        cwd=machine.cwd, python=machine.python, checkpoint_dir=machine.checkpoint_dir, told=told
-    )
+        several["code"] = os.path.abspath(meeting.code)
+    machine = options.machine_of(given, settings, several)
     job = job_variables.read(machine.env, machine.told)
     try:
         here = place(job if job.claims else None, machine.env, meeting.port)

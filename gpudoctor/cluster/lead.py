@@ -172,10 +172,8 @@ class Lead:
         nodes.close()
         goes = nodes.going_on
         schedule = tournament(sum(bool(one.card) for one in goes))
-        seconds, throughput = (
-            ROUND_SECONDS * len(schedule.rounds),
-            self.part.plan.throughput_seconds,
-        )
+        seconds = ROUND_SECONDS * len(schedule.rounds)
+        throughput = self.part.plan.throughput_seconds
         usual = THROUGHPUT_SECONDS[len(goes) > ALL_PAIRS]
         roll = Roll(
             entries=tuple(Entry(index=one.index, name=one.name, card=one.card) for one in goes),

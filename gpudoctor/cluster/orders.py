@@ -19,6 +19,8 @@ from gpudoctor.facts.all_reduce import AllReduce, PairFigure, PairReduce
 from gpudoctor.facts.job_python import JobPython
 from gpudoctor.facts.workload import Workload
 from gpudoctor.probes import Machine, probe
+from gpudoctor.probes.all_reduce import free_port, over_nodes
+from gpudoctor.probes.pytorch import seconds_left
 from gpudoctor.rules.suspects import next_pairs
 from gpudoctor.snapshot import Absent, encode
 
@@ -186,20 +188,14 @@ class _Giving:
         number = int(free) if free.isdigit() and len(free) <= 5 else 0
         number = number if 0 < number < 1 << 16 else 29_400
         if first is self._own:
-            number = _free_port()
+            number = free_port()
         address = read_card(first.card).addresses[0].ip
         return Group(nodes=tuple(one.index for one in nodes), address=address, port=number)
 
 
 def offer(board: Board, index: int) -> None:
     """Name a port that is free here, for the next sum."""
-    board.put(f"port/{index}", b"%d" % _free_port())
-
-
-def _free_port() -> int:
-    from gpudoctor.probes.all_reduce import free_port
-
-    return free_port()
+    board.put(f"port/{index}", b"%d" % free_port())
 
 
 def _sum(
@@ -224,9 +220,6 @@ def _sum(
 def _reduced(
     part: Part, order: Order, group: Group, index: int, python: str, alive: Callable[[], None]
 ) -> AllReduce | Absent:
-    from gpudoctor.probes.all_reduce import over_nodes
-    from gpudoctor.probes.pytorch import seconds_left
-
     @probe(isolated=True, timeout=order.seconds)
     def all_reduce(machine: Machine) -> AllReduce | Absent:
         return over_nodes(

@@ -28,6 +28,13 @@ FLAGS = [
 ]
 PATIENCE = 60  # seconds for an answer: only a hang is that slow
 AXE = "axe-core@4.14.1"
+DARK = {"prefers_color_scheme": "dark"}
+PICTURES = {
+    "light": (1280, {}),
+    "dark": (1280, DARK),
+    "narrow": (400, {}),
+    "narrow-dark": (400, DARK),
+}
 KEYS = {"Tab": 9, "Enter": 13, "Space": 32, "ArrowRight": 39}
 
 
@@ -230,6 +237,27 @@ def tab(browser):
     yield open_
     for one in opened:
         one.close()
+
+
+@pytest.fixture
+def take_pictures(tmp_path):
+    """`take_pictures(tab, name)`: how a page looks, and how it prints.
+
+    All of them go to the directory that PICTURES names; without it one shows that it works.
+    """
+    folder = Path(os.environ.get("PICTURES", tmp_path))
+
+    def take(opened: Tab, name: str) -> None:
+        wanted = list(PICTURES.items())[: None if "PICTURES" in os.environ else 1]
+        for kind, (width, media) in wanted:
+            opened.show(width, **media)
+            picture = folder / f"{name}-{kind}.png"
+            opened.picture(picture)
+
+            assert picture.stat().st_size > 30_000
+        (folder / f"{name}.pdf").write_bytes(opened.pdf())
+
+    return take
 
 
 @pytest.fixture(scope="session")

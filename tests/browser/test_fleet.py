@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import time
 from pathlib import Path
 
@@ -28,13 +27,6 @@ CHOOSE_SHM = """
 })()
 """
 SHOWN = "document.getElementById('shown').textContent"
-
-PICTURES = {
-    "light": (1280, {}),
-    "dark": (1280, {"prefers_color_scheme": "dark"}),
-    "narrow": (400, {}),
-    "narrow-dark": (400, {"prefers_color_scheme": "dark"}),
-}
 
 
 @pytest.fixture(scope="module")
@@ -296,13 +288,5 @@ def test_a_cluster_shows_who_reaches_whom(tab, cluster):
     assert opened.ask("document.querySelectorAll('#save').length") == 1
 
 
-def test_pictures(tab, page, tmp_path):
-    folder = Path(os.environ.get("PICTURES", tmp_path))
-    opened = tab(page)
-    for name, (width, media) in list(PICTURES.items())[: None if "PICTURES" in os.environ else 1]:
-        opened.show(width, **media)
-        picture = folder / f"{page.stem}-{name}.png"
-        opened.picture(picture)
-
-        assert picture.stat().st_size > 30_000
-    (folder / f"{page.stem}.pdf").write_bytes(opened.pdf())
+def test_pictures(tab, page, take_pictures):
+    take_pictures(tab(page), page.stem)

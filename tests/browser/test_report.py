@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -53,11 +52,6 @@ def pages(gpudoctor, tmp_path_factory) -> dict[str, Path]:
 
 
 ALL = [*nodes.ALL, "hostile"]
-PICTURES = {
-    "light": (1280, {}),
-    "dark": (1280, {"prefers_color_scheme": "dark"}),
-    "narrow": (400, {}),
-}
 
 
 @pytest.fixture
@@ -360,13 +354,5 @@ def test_axe_would_find_something(tab, page, violations):
 
 
 @pytest.mark.parametrize("page", ["healthy", "container", "faulty", "hostile"], indirect=True)
-def test_pictures(tab, page, tmp_path):
-    folder = Path(os.environ.get("PICTURES", tmp_path))
-    opened = tab(page)
-    for name, (width, media) in list(PICTURES.items())[: None if "PICTURES" in os.environ else 1]:
-        opened.show(width, **media)
-        picture = folder / f"{page.stem}-{name}.png"
-        opened.picture(picture)
-
-        assert picture.stat().st_size > 30_000
-    (folder / f"{page.stem}.pdf").write_bytes(opened.pdf())
+def test_pictures(tab, page, take_pictures):
+    take_pictures(tab(page), page.stem)

@@ -44,17 +44,7 @@ def podman(public, installed, require) -> Iterator[Run]:
     require(shutil.which("podman") and shutil.which("runc"), "podman and runc are not installed")
     folder = public / "podman"
     folder.mkdir()
-    (folder / "containers.conf").write_text(
-        '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\nruntime = "runc"\n'
-    )
-    (folder / "storage.conf").write_text(
-        f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/images"\nrunroot = "{folder}/run"\n'
-    )
-    env = {
-        **os.environ,
-        "CONTAINERS_CONF": f"{folder}/containers.conf",
-        "CONTAINERS_STORAGE_CONF": f"{folder}/storage.conf",
-    }
+    env = podman_of(folder)
     base = ["podman", "--log-level=error", "run", "--rm", f"--cgroup-parent=/{public.name}"]
     base += [f"--volume={installed}:{INSIDE}:ro"]
     # Podman asks for more by itself, which a root without CAP_SYS_RESOURCE may not have.
@@ -83,6 +73,26 @@ def podman(public, installed, require) -> Iterator[Run]:
         for group in (*left.glob("*/"), left):
             with contextlib.suppress(OSError):
                 group.rmdir()
+
+
+def podman_of(folder: Path, settings: str = "") -> dict[str, str]:
+    """The environment of a podman that keeps everything in a directory.
+
+    Args:
+        settings: more lines of its containers.conf.
+    """
+    (folder / "containers.conf").write_text(
+        '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\nruntime = "runc"\n'
+        + settings
+    )
+    (folder / "storage.conf").write_text(
+        f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/images"\nrunroot = "{folder}/run"\n'
+    )
+    return {
+        **os.environ,
+        "CONTAINERS_CONF": f"{folder}/containers.conf",
+        "CONTAINERS_STORAGE_CONF": f"{folder}/storage.conf",
+    }
 
 
 def _at_most(number: int, wanted: int) -> int:

@@ -18,6 +18,7 @@ from gpudoctor import Status
 from gpudoctor.report import Report, Result
 
 from . import launchers
+from .conftest import podman_of
 from .launchers import Slurm
 from .net import Host
 
@@ -351,36 +352,12 @@ def test_one_node_is_late(on, seconds, wait):
         assert codes[2] in (1, 3), "nobody is there any more, and it says so"
 
 
-PODMAN = {
-    "containers.conf": """
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "none"
-runtime = "runc"
-[network]
-network_config_dir = "{folder}/networks"
-""",
-    "storage.conf": """
-[storage]
-driver = "overlay"
-graphroot = "{folder}/images"
-runroot = "{folder}/run"
-""",
-}
-
-
 def test_containers_on_a_network_of_their_own(zoo, public, tmp_path, real_torch, require):
     """Two of podman, that find each other by name; in one of them a variable differs."""
     require(shutil.which("podman") and shutil.which("runc"), "podman and runc are not installed")
     folder = public / f"podman-{os.urandom(4).hex()}"
     folder.mkdir()
-    for name, text in PODMAN.items():
-        (folder / name).write_text(text.format(folder=folder))
-    env = {
-        **os.environ,
-        "CONTAINERS_CONF": f"{folder}/containers.conf",
-        "CONTAINERS_STORAGE_CONF": f"{folder}/storage.conf",
-    }
+    env = podman_of(folder, f'[network]\nnetwork_config_dir = "{folder}/networks"\n')
     host = zoo.host("box")
     made = host.run("podman", "network", "create", "job", env=env)
     require(made.returncode == 0, f"podman makes no network here: {made.stderr.strip()}")

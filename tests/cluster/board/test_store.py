@@ -9,14 +9,9 @@ import pytest
 
 from gpudoctor.cluster.board import LIMIT, Unreachable
 from gpudoctor.cluster.board.store import Store
+from gpudoctor.probes.all_reduce import free_port
 
 BOUND = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

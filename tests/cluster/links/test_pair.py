@@ -16,6 +16,7 @@ from gpudoctor.cluster.links.pair import Source, Trial
 from gpudoctor.cluster.links.peer import Peer
 from gpudoctor.cluster.links.rounds import tournament
 from gpudoctor.cluster.links.tour import run_rounds
+from gpudoctor.probes.all_reduce import free_port
 
 HERE = "127.0.0.1"
 SOON = 60.0  # seconds: a bound, that nothing should come near
@@ -434,11 +435,6 @@ BAD: list[dict[str, object]] = [
 def test_a_bad_card_is_refused(raw):
     with pytest.raises(BadCard, match="its card"):
         cards.read(raw)
-
-
-def free_port():
-    with socket.create_server((HERE, 0)) as taken:
-        return taken.getsockname()[1]
 
 
 def test_the_masters_port(listening):
