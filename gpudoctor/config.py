@@ -14,11 +14,14 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
+from gpudoctor.facts.demands import Demands, PackageDemand, VariableDemand
 from gpudoctor.facts.expectations import STATED
 from gpudoctor.units import parse_size
 
 T = TypeVar("T")
+D = TypeVar("D", bound=PackageDemand | VariableDemand)
 DEFAULT = "train"  # a test holds its file to demanding nothing
+_ONE = ("python", "image_tar", "image_tag")
 SYSTEM_FILE = "/etc/gpudoctor/config.toml"
 
 
@@ -63,7 +66,26 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ren
     workload: Mapping[str, int | str] = {}
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
+    python: str = ""  # this and what follows: the fields of gpudoctor.facts.demands
+    packages: tuple[PackageDemand, ...] = ()
+    variables: tuple[VariableDemand, ...] = ()
+    files: tuple[str, ...] = ()
+    image_tar: str = ""
+    image_tag: str = ""
     name: str = ""
+
+    def demands(self, files: tuple[str, ...] = (), tar: str = "", tag: str = "") -> Demands | None:
+        """What it asks for beyond the machine, with what options add; None: nothing."""
+        asked = Demands(
+            by=f"profile {self.name}",
+            python=self.python,
+            packages=self.packages,
+            variables=self.variables,
+            files=(*self.files, *files),
+            image_tar=tar or self.image_tar,
+            image_tag=tag or self.image_tag,
+        )
+        return None if asked == Demands(by=asked.by) else asked
 
 
 def load(path: str | None = None) -> Config:
@@ -156,9 +178,18 @@ def profile(name: str | None = None) -> Profile:
             "workload": {**one.workload, **merged.get("workload", {})},
             "only": merged.get("only") or one.only,
             "skip": (*one.skip, *merged.get("skip", ())),
+            "packages": _by_name(one.packages, merged.get("packages", ())),
+            "variables": _by_name(one.variables, merged.get("variables", ())),
+            "files": (*one.files, *merged.get("files", ())),
+            **{key: merged.get(key) or getattr(one, key) for key in _ONE},
         }
         wanted = one.inherit
     return Profile(**merged, name=name)
+
+
+def _by_name(inherited: tuple[D, ...], own: tuple[D, ...]) -> tuple[D, ...]:
+    """What is inherited, but for what is said anew."""
+    return tuple({demand.name: demand for demand in (*inherited, *own)}.values())
 
 
 def profiles() -> list[str]:

@@ -17,6 +17,7 @@ from gpudoctor.children import Collected, Observer, unobserved
 from gpudoctor.collect import Looking, collect
 from gpudoctor.config import DEFAULT, Config, Profile
 from gpudoctor.facts.container import Container
+from gpudoctor.facts.demands import Demands
 from gpudoctor.facts.expectations import Expectations
 from gpudoctor.facts.gpus import Gpus
 from gpudoctor.facts.job_python import JobPython
@@ -54,6 +55,7 @@ class Request(Struct, frozen=True, kw_only=True):
     profile: Profile = Profile(about="", name=DEFAULT)
     workload: Mapping[str, int | str] = {}  # as told on the command line
     expect: Mapping[str, int] = {}  # likewise
+    demands: Demands | None = None
     told_by: str = "the command line"
     deadline: float = DEADLINE
     deep: bool = False
@@ -255,7 +257,7 @@ def _with_demands(request: Request, snapshot: Snapshot) -> Snapshot:
     by = job.told_by.get("nodes", "")
     if isinstance(master, Master) and master.here and by in _SAYS_MASTER:
         job = job.told({"nodes": 1}, by)  # the resolver knows the master's name as this machine's
-    facts: list[Fact] = [job]
+    facts: list[Fact] = [job, *([request.demands] if request.demands else [])]
     if request.expect or request.config.expect:
         by = "--expect" if request.expect else request.config.path
         stated = {**request.config.expect, **request.expect}

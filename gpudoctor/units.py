@@ -5,6 +5,7 @@ import re
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 
 _FACTORS = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
+_THOUSANDS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 
 
 def size(count: int | None) -> str:
@@ -29,6 +30,18 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ValueError(f"{text!r} is not a size such as 512MiB or 16g")
     return int(float(match[1]) * _FACTORS[match[2].lower()])
+
+
+def parse_count(text: str) -> int:
+    """A number of "10e9", "7B", "345M", "1.5T": decimal, as models are named.
+
+    Raises:
+        ValueError: the text is not a count.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:[eE]\d{1,2})?)\s*([kKmMbBtT]?)\s*", text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a count such as 10e9, 7B or 345M")
+    return round(float(match[1]) * _THOUSANDS[match[2].lower()])
 
 
 def power_of_two(count: int) -> int:

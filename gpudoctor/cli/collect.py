@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gpudoctor import run, snapshot
+from gpudoctor import config, run, snapshot
 from gpudoctor.cli import options
 from gpudoctor.cli.interrupt import catching
 from gpudoctor.cli.output import Progress, say, write_file
@@ -38,7 +38,7 @@ def command(deadline: float | None, output: str, redact: str | None, **shared: A
         deadline=options.deadline_of(deadline, settings, deep=place.deep),
         deep=place.deep,
     )
-    machine = options.machine(place, settings)
+    machine = options.machine(place, settings, config.profile())
     with catching() as interrupt:
         with Progress() as progress:
             facts, _ = run.observe(

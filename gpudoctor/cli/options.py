@@ -10,10 +10,13 @@ from msgspec import Struct
 
 from gpudoctor import config, registry, run
 from gpudoctor.check import Check
+from gpudoctor.facts.demands import Demands
 from gpudoctor.facts.expectations import STATED
+from gpudoctor.facts.workload import METHODS, SHARDINGS
 from gpudoctor.probes import Machine
 from gpudoctor.redact import cut_words
 from gpudoctor.report import LEVELS
+from gpudoctor.units import parse_count, parse_size
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,6 +53,20 @@ def _patterns(given: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(pattern for text in given for pattern in text.split(",") if pattern)
 
 
+def _size(context: click.Context, parameter: click.Parameter, given: str | None) -> int | None:
+    try:
+        return None if given is None else parse_size(given)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _count(context: click.Context, parameter: click.Parameter, given: str | None) -> int | None:
+    try:
+        return None if given is None else parse_count(given)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 own = _compose(
     option("--checks", "checks_dirs", multiple=True, metavar="DIR", help="Checks of your own."),
     option("--config", "config_file", metavar="FILE", help="Instead of the gpudoctor.toml found."),
@@ -71,6 +88,19 @@ job = _compose(
     option("--master-addr", metavar="HOST", help="Node 0; it is connected to."),
     option("--master-port", type=click.IntRange(1, 65535), metavar="PORT", help="Default 29500."),
     option("--checkpoint-dir", metavar="DIR", help="Where the job will keep its checkpoints."),
+    option("--workers", type=click.IntRange(0), metavar="N", help="DataLoader workers of a rank."),
+    option("--prefetch", type=click.IntRange(1), metavar="N", help="Batches a worker is ahead."),
+    option("--batch-bytes", callback=_size, metavar="SIZE", help="One collated batch: 37MiB."),
+    option("--model-params", callback=_count, metavar="N", help="Of the model: 10e9, 7B."),
+    option("--method", type=click.Choice(METHODS), help="What is done with the model."),
+    option("--micro-batch", type=click.IntRange(1), metavar="N", help="Samples of one pass."),
+    option("--sequence-length", type=click.IntRange(1), metavar="N", help="Tokens of a sample."),
+    option("--sharding", type=click.Choice(SHARDINGS), help="Over the ranks; zero3 is FSDP's."),
+    option("--model-parallel", type=click.IntRange(1), metavar="N", help="Tensor x pipeline."),
+    option("--recompute", is_flag=True, flag_value=1, default=None, help="Gradient checkpointing."),
+    option("--data", multiple=True, metavar="PATH", help="A file that the job will read."),
+    option("--image-tar", metavar="FILE", help="An image that will be loaded from a file."),
+    option("--image-tag", metavar="NAME:TAG", help="What that file must hold."),
 )
 """What will run here."""
 
@@ -173,6 +203,19 @@ class Place(Struct, frozen=True, kw_only=True):
     master_addr: str | None
     master_port: int | None
     checkpoint_dir: str | None
+    workers: int | None
+    prefetch: int | None
+    batch_bytes: int | None
+    model_params: int | None
+    method: str | None
+    micro_batch: int | None
+    sequence_length: int | None
+    sharding: str | None
+    model_parallel: int | None
+    recompute: int | None
+    data: tuple[str, ...]
+    image_tar: str | None
+    image_tag: str | None
     root: str
     python: str | None
     deep: bool
@@ -225,14 +268,15 @@ def request(
     checks = tuple(filter(only_if, checks))
     if not checks and not catalogue.broken:
         raise click.UsageError("no check is left by --only and --skip")
-    workload = ("local_ranks", "nodes", "checkpoint_dir")
+    of_rendezvous = ("node_rank", "master_addr", "master_port")
     deep = given.deep or (not cluster and _loads(ids, catalogue))
     return run.Request(
         checks=checks,
         catalogue=catalogue,
         config=settings,
         profile=wanted,
-        workload={name: value for name, value in _told(given).items() if name in workload},
+        workload={n: value for n, value in _told(given).items() if n not in of_rendezvous},
+        demands=_demands(given, wanted),
         expect=given.expect,
         deadline=deadline_of(deadline, settings, deep=deep),
         deep=deep,
@@ -270,12 +314,37 @@ def _told(place: Place) -> dict[str, int | str]:
         "node_rank": place.node_rank,
         "master_addr": place.master_addr,
         "master_port": place.master_port,
+        **{name: getattr(place, name) for name in _OF_WORKLOAD},
     }
     return {name: value for name, value in told.items() if value is not None}
 
 
-def machine_of(given: Given, settings: config.Config) -> Machine:
+# Options that are named like the fields of Workload.
+_OF_WORKLOAD = (
+    "workers",
+    "prefetch",
+    "batch_bytes",
+    "model_params",
+    "method",
+    "micro_batch",
+    "sequence_length",
+    "sharding",
+    "model_parallel",
+    "recompute",
+)
+
+
+def _demands(place: Place, profile: config.Profile) -> Demands | None:
+    return profile.demands(place.data, place.image_tar or "", place.image_tag or "")
+
+
+def machine_of(
+    given: Given, settings: config.Config, more: Mapping[str, int | str] | None = None
+) -> Machine:
     """The machine to look at, and what options, configuration and profile say of the job.
+
+    Args:
+        more: is said by options that only one command has.
 
     Raises:
         click.UsageError: the root is not a directory, or there is no such profile.
@@ -284,16 +353,19 @@ def machine_of(given: Given, settings: config.Config) -> Machine:
         wanted = config.profile(given.profile or settings.profile)
     except config.BadConfig as error:
         raise click.UsageError(str(error)) from None
-    return machine(given, settings, wanted.workload)
+    return machine(given, settings, wanted, more)
 
 
 def machine(
-    place: Place, settings: config.Config, assumed: Mapping[str, int | str] | None = None
+    place: Place,
+    settings: config.Config,
+    profile: config.Profile,
+    more: Mapping[str, int | str] | None = None,
 ) -> Machine:
     """The machine to look at.
 
     Args:
-        assumed: of the job, unless options or configuration say otherwise.
+        profile: what it says of the job counts unless options or configuration say otherwise.
 
     Raises:
         click.UsageError: the root is not a directory.
@@ -304,7 +376,7 @@ def machine(
         cwd: str | None = os.getcwd()
     except OSError:
         cwd = None
-    told = {**(assumed or {}), **settings.workload, **_told(place)}
+    told = {**profile.workload, **(more or {}), **settings.workload, **_told(place)}
     checkpoint_dir = told.get("checkpoint_dir")
     return Machine(
         os.path.abspath(place.root),
@@ -312,4 +384,5 @@ def machine(
         python=place.python or settings.python,
         checkpoint_dir=str(checkpoint_dir) if checkpoint_dir else None,
         told=told,
+        demands=_demands(place, profile),
     )

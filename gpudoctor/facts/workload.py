@@ -6,6 +6,9 @@ from msgspec.structs import replace
 
 from gpudoctor.snapshot import Fact
 
+METHODS = ("pretrain", "full", "lora", "inference")
+SHARDINGS = ("none", "zero1", "zero2", "zero3")  # zero3 is also FSDP's full sharding
+
 
 class Workload(Fact, frozen=True, kw_only=True):
     """The job on this node.
@@ -22,6 +25,15 @@ class Workload(Fact, frozen=True, kw_only=True):
     loaders: int = 1  # alive at the same time, such as train and validation
     checkpoint_dir: str = ""
     checkpoint_bytes: int = 0
+    model_params: int = 0  # 0: not told
+    method: str = ""  # METHODS; empty: not told
+    micro_batch: int = 1  # samples of one forward pass of one rank
+    sequence_length: int = 2048
+    sharding: str = ""  # SHARDINGS; empty: not told
+    model_parallel: int = 1  # ranks that hold one model together: tensor x pipeline
+    layers: int = 0  # 0: not told, estimated from the parameters
+    hidden: int = 0  # likewise
+    recompute: int = 0  # 1: activations are computed again (gradient checkpointing)
     told_by: Mapping[str, str] = {}
 
     def knows(self, field: str) -> bool:

@@ -9,6 +9,9 @@ from typing import Generic, TypeVar
 
 from gpudoctor.snapshot import Absent, Fact
 
+if typing.TYPE_CHECKING:
+    from gpudoctor.facts.demands import Demands
+
 R = TypeVar("R", bound=Fact | Absent, covariant=True)
 
 READ_LIMIT = 1 << 20  # bytes; nothing in /proc or /sys that we read is larger
@@ -26,9 +29,10 @@ class Machine:
         told: what options and configuration say of the job: nodes, local_ranks, node_rank,
             master_addr, master_port; cluster: nodes are compared; code: the directory of the
             job's own code.
+        demands: what the profile asks for beyond the machine, or None: nothing.
     """
 
-    __slots__ = ("checkpoint_dir", "cwd", "env", "python", "root", "told")
+    __slots__ = ("checkpoint_dir", "cwd", "demands", "env", "python", "root", "told")
 
     def __init__(
         self,
@@ -38,6 +42,7 @@ class Machine:
         python: str | None = None,
         checkpoint_dir: str | None = None,
         told: Mapping[str, int | str] | None = None,
+        demands: "Demands | None" = None,
     ) -> None:
         self.root = root
         self.env: Mapping[str, str] = dict(os.environ) if root == "/" else {}
@@ -47,6 +52,7 @@ class Machine:
         self.python = python
         self.checkpoint_dir = checkpoint_dir
         self.told = told or {}
+        self.demands = demands
 
     @property
     def live(self) -> bool:

@@ -1,0 +1,1 @@
+"""Log lines -> what happened first, who only reports it, and the way out."""

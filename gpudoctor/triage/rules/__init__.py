@@ -1,0 +1,1 @@
+"""What log lines mean: one TOML file for each of those who write them."""
