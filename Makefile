@@ -9,8 +9,9 @@ BIN := $(VENV)/bin
 
 .PHONY: test environment lab-packages lint unit lab gpu browser bench pythons docs clean
 
-test: lint lab-packages
-	$(BIN)/pytest
+# Other lanes load the machine, measure, or hold a thing of which there is one: one by one.
+test: lint lab-packages unit
+	$(BIN)/pytest -m "not unit"
 
 environment: $(VENV)/.ready
 
@@ -31,7 +32,10 @@ lint: environment
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-unit lab gpu browser bench pythons: environment
+unit: environment
+	$(BIN)/pytest -m unit -n auto
+
+lab gpu browser bench pythons: environment
 	$(BIN)/pytest -m $@
 
 docs: environment

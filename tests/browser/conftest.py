@@ -76,11 +76,12 @@ class Browser:
                 return answer["result"]
             self.events.append(answer)
 
-    def wait(self, method: str) -> dict[str, Any]:
-        """Wait until something has happened."""
+    def wait(self, method: str, **params: Any) -> dict[str, Any]:
+        """Wait until something has happened, or has happened before."""
         while True:
             for event in self.events:
-                if event.get("method") == method:
+                said = event.get("params", {})
+                if event.get("method") == method and params.items() <= said.items():
                     return event
             self.events.append(self._next())
 

@@ -233,10 +233,7 @@ def test_the_json_can_be_saved(tab, page, tmp_path):
     )
     opened.ask("document.getElementById('save').click()")
 
-    while opened.browser.wait("Browser.downloadProgress")["params"]["state"] == "inProgress":
-        opened.browser.events = [
-            e for e in opened.browser.events if e.get("method") != "Browser.downloadProgress"
-        ]
+    opened.browser.wait("Browser.downloadProgress", state="completed")
     saved = json.loads((tmp_path / "gpudoctor-report.json").read_text())
     assert saved == json.loads(report_format("json").render(nodes.faulty(), Page()))
 

@@ -15,7 +15,7 @@ VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 SUITES = {"3.11": "bookworm", "3.13": "trixie", "3.14": "forky"}  # of Debian, by their python3
 TOOLS = (
     *("jsonschema", "kubernetes-validate", "markdown-it-py", "prometheus-client", "pytest"),
-    "xmlschema",
+    *("pytest-xdist", "xmlschema"),
 )
 # These look at the repository, not at what is installed.
 ELSEWHERE = ("test_packaging.py", "test_readme.py")
@@ -104,6 +104,8 @@ def test_wheel(version, install, install_in_debian):
         "-q",
         "-m",
         "unit",
+        "-n",
+        "auto",
         "-p",
         "no:cacheprovider",
         "-c",
