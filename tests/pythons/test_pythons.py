@@ -1,4 +1,7 @@
-"""The wheel on every Python: installed where there is no compiler, run, and tested."""
+"""The wheel on every Python: installed where there is no compiler, and run.
+
+On the oldest and the newest all unit tests run too; those between have nothing of their own.
+"""
 
 import json
 import os
@@ -97,7 +100,17 @@ def test_wheel(version, install, install_in_debian):
     python, tree = install(own) if own else install_in_debian(version)
 
     report = json.loads(run(*python, "-m", "gpudoctor", "check", "-f", "json", codes=(0, 1, 3)))
+    listed = run(*python, "-m", "gpudoctor", "list")
     where = run(*python, "-c", "import gpudoctor; print(gpudoctor.__file__)")
+
+    assert "site-packages" in where, "it is the wheel that is tested"
+    assert report["nodes"][0]["results"]
+    assert "shm-size" in listed
+    if version in (VERSIONS[0], VERSIONS[-1]):
+        assert " passed" in unit_tests(python, tree)
+
+
+def unit_tests(python: list[str], tree: Path) -> str:
     tests = [
         "-m",
         "pytest",
@@ -112,8 +125,4 @@ def test_wheel(version, install, install_in_debian):
         tree / "pyproject.toml",
     ]
     skipped = [f"--ignore={tree}/tests/{name}" for name in ELSEWHERE]
-    said = run(*python, *tests, *skipped, tree / "tests")
-
-    assert "site-packages" in where, "it is the wheel that is tested"
-    assert report["nodes"][0]["results"]
-    assert " passed" in said
+    return run(*python, *tests, *skipped, tree / "tests")
