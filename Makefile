@@ -40,6 +40,10 @@ lab gpu browser bench pythons: environment
 
 docs: environment
 	$(BIN)/gpudoctor list -f markdown >docs/checks.md
+	sed -i '/^<!-- From here on made/,$$d' docs/profiles.md
+	echo '<!-- From here on made by `make docs` from gpudoctor/profiles; do not edit. -->' >>docs/profiles.md
+	echo >>docs/profiles.md
+	$(BIN)/gpudoctor list --profiles -f markdown >>docs/profiles.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

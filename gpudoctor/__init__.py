@@ -9,9 +9,11 @@ from gpudoctor.facts.all_reduce import AllReduce, Measured, PairFigure, PairRedu
 from gpudoctor.facts.cgroup import Cgroup
 from gpudoctor.facts.clock import Clock
 from gpudoctor.facts.container import Clue, Container, Privileges, Syscalls
+from gpudoctor.facts.demands import Demands, PackageDemand, VariableDemand
 from gpudoctor.facts.devices import Devices
 from gpudoctor.facts.environment import Environment, LibraryDir
 from gpudoctor.facts.expectations import Expectations
+from gpudoctor.facts.files import WantedFile, WantedFiles
 from gpudoctor.facts.firewall import Chain, Firewall, Rule
 from gpudoctor.facts.gpu_path import (
     Allocation,
@@ -28,6 +30,7 @@ from gpudoctor.facts.gpu_path import (
 from gpudoctor.facts.gpu_speed import GpuRates, GpuSpeed, Rate
 from gpudoctor.facts.gpus import Gpu, GpuProcess, Gpus, Link, Nvml, Pair
 from gpudoctor.facts.image import Code, Image
+from gpudoctor.facts.image_tar import ImageTar, TarImage
 from gpudoctor.facts.job import Job
 from gpudoctor.facts.job_python import JobPython, Packages
 from gpudoctor.facts.launch import Launch, LaunchMount, Ulimit
@@ -106,6 +109,7 @@ __all__ = [
     "Container",
     "Cpus",
     "CudaInit",
+    "Demands",
     "DeviceNode",
     "DeviceNodes",
     "Devices",
@@ -131,6 +135,7 @@ __all__ = [
     "HipInit",
     "HostNetwork",
     "Image",
+    "ImageTar",
     "Interface",
     "IpcHost",
     "Job",
@@ -166,6 +171,7 @@ __all__ = [
     "Nodes",
     "Nvml",
     "Owner",
+    "PackageDemand",
     "Packages",
     "Pair",
     "PairFigure",
@@ -199,12 +205,16 @@ __all__ = [
     "Storage",
     "Syscalls",
     "System",
+    "TarImage",
     "ThreadNeed",
     "TorchBuild",
     "TorchDevice",
     "TorchRun",
     "Ulimit",
     "User",
+    "VariableDemand",
+    "WantedFile",
+    "WantedFiles",
     "Way",
     "Workload",
     "brief",

@@ -6,6 +6,7 @@ file is read: the one named, else the first found on the way described at `find`
 
 import datetime
 import os
+import re
 import stat
 import sys
 from collections.abc import Mapping
@@ -16,12 +17,13 @@ from msgspec import Struct
 
 from gpudoctor.facts.demands import Demands, PackageDemand, VariableDemand
 from gpudoctor.facts.expectations import STATED
-from gpudoctor.units import parse_size
+from gpudoctor.units import parse_count, parse_size
 
 T = TypeVar("T")
 D = TypeVar("D", bound=PackageDemand | VariableDemand)
 DEFAULT = "train"  # a test holds its file to demanding nothing
 _ONE = ("python", "image_tar", "image_tag")
+_PYTHON = r"\d+(\.\d+)?(\.\*)?"  # its patch release is not told by any file
 SYSTEM_FILE = "/etc/gpudoctor/config.toml"
 
 
@@ -59,10 +61,14 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rena
 
 
 class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """What a workload needs."""
+    """What a workload needs.
+
+    `notes` are for people: why it demands what it demands, and what it leaves to which check.
+    """
 
     about: str
     inherit: str | None = None
+    notes: tuple[str, ...] = ()
     workload: Mapping[str, int | str] = {}
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
@@ -110,11 +116,15 @@ def load(path: str | None = None) -> Config:
     config = _convert({**data, "path": found}, Config, found)
     here = os.path.dirname(os.path.abspath(found))
     workload = _workload(config.workload, found)
+    named = config.profile
+    if named and _is_path(named):
+        named = os.path.join(here, named)
     for key in config.expect:
         if key not in STATED:
             raise BadConfig(f"{found}: expect has no {key!r}; it has: {', '.join(STATED)}")
     return msgspec.structs.replace(
         config,
+        profile=named,
         workload=workload,
         checks=tuple(os.path.join(here, folder) for folder in config.checks),
     )
@@ -175,6 +185,8 @@ def profile(name: str | None = None) -> Profile:
         one = _profile(wanted)
         merged = {
             "about": merged.get("about") or one.about,
+            "inherit": merged.get("inherit") or one.inherit,
+            "notes": (*one.notes, *merged.get("notes", ())),
             "workload": {**one.workload, **merged.get("workload", {})},
             "only": merged.get("only") or one.only,
             "skip": (*one.skip, *merged.get("skip", ())),
@@ -184,7 +196,13 @@ def profile(name: str | None = None) -> Profile:
             **{key: merged.get(key) or getattr(one, key) for key in _ONE},
         }
         wanted = one.inherit
+        if wanted and _is_path(wanted):
+            wanted = os.path.join(os.path.dirname(seen[-1]), wanted)
     return Profile(**merged, name=name)
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith(".toml") or "/" in name
 
 
 def _by_name(inherited: tuple[D, ...], own: tuple[D, ...]) -> tuple[D, ...]:
@@ -201,7 +219,7 @@ def profiles() -> list[str]:
 
 
 def _profile(name: str) -> Profile:
-    if name.endswith(".toml") or "/" in name:
+    if _is_path(name):
         try:
             with open(name, "rb") as file:
                 raw = file.read()
@@ -213,8 +231,35 @@ def _profile(name: str) -> Profile:
         import pkgutil
 
         raw = pkgutil.get_data("gpudoctor.profiles", f"{name}.toml") or b""
-    found = _convert(_parse(raw, f"profile {name}"), Profile, f"profile {name}")
-    return msgspec.structs.replace(found, workload=_workload(found.workload, f"profile {name}"))
+    where = f"profile {name}"
+    found = _convert(_parse(raw, where), Profile, where)
+    if fault := _fault(found):
+        raise BadConfig(f"{where}: {fault}")
+    return msgspec.structs.replace(found, workload=_workload(found.workload, where))
+
+
+def _fault(found: Profile) -> str:
+    """What of its demands nobody could check; empty: nothing."""
+    from gpudoctor.rules.versions import misspelt
+
+    if found.name:
+        return "its name is that of its file"
+    for package in found.packages:
+        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", package.name):
+            return f"packages: {package.name!r} is not a package's name"
+        if why := misspelt(package.versions):
+            return f"packages.{package.name}.versions: {why}"
+        if not re.fullmatch(r"(-[\w./:=+@ -]+)?", package.options):
+            return f"packages.{package.name}.options: {package.options!r} are not options of pip"
+    for variable in found.variables:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable.name):
+            return f"variables: {variable.name!r} is not a variable's name"
+    if why := misspelt(found.python):
+        return f"python: {why}"
+    for clause in filter(None, found.python.split(",")):
+        if not re.fullmatch(_PYTHON, clause.strip(" =<>!~")):
+            return f"python: {clause.strip()!r}: only major and minor version count: ==3.8.*"
+    return ""
 
 
 def _parse(raw: bytes, where: str) -> dict[str, Any]:
@@ -237,7 +282,7 @@ def _convert(data: object, kind: type[T], where: str) -> T:
 
 
 def _workload(told: Mapping[str, int | str], where: str) -> dict[str, int | str]:
-    """A workload table with the field names of `Workload` and sizes as bytes."""
+    """A workload table with the field names of `Workload`, sizes as bytes, counts as numbers."""
     from gpudoctor.facts.workload import Workload
 
     kinds = {f.name: f.type for f in msgspec.structs.fields(Workload) if f.name != "told_by"}
@@ -247,10 +292,28 @@ def _workload(told: Mapping[str, int | str], where: str) -> dict[str, int | str]
         if name not in kinds:
             known = ", ".join(field.replace("_", "-") for field in kinds)
             raise BadConfig(f"{where}: workload has no {key!r}; it has: {known}")
-        if kinds[name] is int and isinstance(value, str):
-            try:
-                value = parse_size(value)
-            except ValueError as error:
-                raise BadConfig(f"{where}: workload.{key}: {error}") from None
-        fields[name] = value
+        try:
+            fields[name] = _of_kind(value, kinds[name], name)
+        except ValueError as error:
+            raise BadConfig(f"{where}: workload.{key}: {error}") from None
     return fields
+
+
+def _of_kind(value: int | str, kind: object, name: str) -> int | str:
+    """A field's value: "37MiB" of what is counted in bytes, "7B" of all else.
+
+    Raises:
+        ValueError: it is not of that kind.
+    """
+    from gpudoctor.facts.workload import METHODS, SHARDINGS
+
+    words = {"method": METHODS, "sharding": SHARDINGS}
+    if name in words and value not in words[name]:
+        raise ValueError(f"{value!r} is none of: {', '.join(words[name])}")
+    if kind is str and not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a text")
+    if kind is int and isinstance(value, str):
+        value = (parse_size if name.endswith("_bytes") else parse_count)(value)
+    if isinstance(value, int) and value < 0:
+        raise ValueError(f"{value} is below 0")
+    return value

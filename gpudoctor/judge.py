@@ -62,6 +62,9 @@ def judge_one(check: Check, snapshot: Snapshot) -> Finding:
     return finding
 
 
+_TROUBLE = (Status.WARN, Status.FAIL, Status.ERROR)  # of all else nothing breaks later
+
+
 def _result(check: Check, snapshot: Snapshot) -> Result:
     started = time.monotonic()
     finding = judge_one(check, snapshot)
@@ -73,7 +76,7 @@ def _result(check: Check, snapshot: Snapshot) -> Result:
         owner=finding.owner or check.owner,
         summary=finding.summary,
         reason=finding.reason,
-        why=check.why,
+        why=check.why if finding.status in _TROUBLE else "",
         evidence=finding.evidence,
         ladder=finding.ladder,
         nodes=finding.nodes,

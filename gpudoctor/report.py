@@ -47,7 +47,7 @@ class Result(Struct, frozen=True, kw_only=True):
     owner: Owner
     summary: str = ""
     reason: str = ""  # of skip and error
-    why: str = ""  # what breaks later
+    why: str = ""  # what breaks later; of what passed or was skipped, nothing does
     evidence: tuple[str, ...] = ()
     ladder: tuple[Rung, ...] = ()
     basis: Basis | None = None

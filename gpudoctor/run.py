@@ -31,7 +31,7 @@ from gpudoctor.launch.plan import next_steps
 from gpudoctor.probes import Machine, Probe
 from gpudoctor.registry import Catalogue
 from gpudoctor.report import Cluster, Node, Report, Run, Step, Tool, counts, exit_code, verdict
-from gpudoctor.rules.job_variables import OPTIONS, VARIABLES
+from gpudoctor.rules.job_variables import OPTIONS, VARIABLES, is_said
 from gpudoctor.snapshot import Absent, Fact, Snapshot, name_of
 
 DEADLINE = 30.0  # seconds
@@ -250,7 +250,12 @@ def _with_demands(request: Request, snapshot: Snapshot) -> Snapshot:
         if isinstance(snapshot.get(Launch), Launch) and not request.workload:
             return snapshot  # a launch of something else
         job = Workload()
-    job = job.told(request.profile.workload, f"profile {request.profile.name}")
+    shape = {
+        name: value
+        for name, value in request.profile.workload.items()
+        if not is_said(name, job.told_by.get(name, ""))
+    }
+    job = job.told(shape, f"profile {request.profile.name}")
     job = job.told(request.config.workload, request.config.path)
     job = job.told(request.workload, request.told_by)
     master = snapshot.get(Master)

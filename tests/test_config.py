@@ -132,6 +132,84 @@ def test_profiles_inherit():
     assert single.about
 
 
+def test_a_nemo_job_on_one_gpu_has_what_nemo_has_but_for_what_it_says_anew():
+    nemo, single = config.profile("nemo"), config.profile("nemo-single-gpu")
+    verdicts = {demand.name: demand.verdict for demand in single.variables}
+
+    assert single.inherit == "nemo"
+    assert set(nemo.notes) < set(single.notes)
+    assert {demand.name for demand in nemo.variables} < set(verdicts)
+    assert verdicts["NVTE_FWD_LAYERNORM_SM_MARGIN"] == "harmful"
+    assert verdicts["NVTE_ASYNC_AMAX_REDUCTION"] == "stale"
+    assert len(verdicts) == len(single.variables)
+
+
+OURS = """
+about = "ours"
+inherit = "cpm-9g"
+python = ">=3.8,<3.12"
+files = ["data/train.idx"]
+image-tar = "ours.tar"
+image-tag = "ours:1"
+notes = ["for the vision team"]
+only = ["profile-*"]
+skip = ["clock-*"]
+
+[workload]
+model-params = "7B"
+batch-bytes = "37MiB"
+method = "lora"
+
+[[packages]]
+name = "torch"
+versions = "~=2.6"
+
+[[packages]]
+name = "flash-attn"
+options = "--no-build-isolation"
+
+[[variables]]
+name = "HF_HOME"
+verdict = "required"
+value = "/hf"
+why = "shared"
+"""
+
+
+def test_everything_that_a_profile_may_say(tmp_path):
+    path = written(tmp_path, OURS, "ours.toml")
+
+    found = config.profile(path)
+    asked = found.demands(files=("more.bin",), tar="other.tar")
+
+    assert found.workload == {"model_params": 7 * 10**9, "batch_bytes": 37 << 20, "method": "lora"}
+    assert (found.only, found.skip) == (("profile-*",), ("clock-*",))
+    assert found.notes[-1] == "for the vision team"
+    assert asked is not None
+    assert (asked.by, asked.basis) == (f"profile {path}", "site")
+    assert asked.python == ">=3.8,<3.12"
+    assert asked.files == ("data/train.idx", "more.bin")
+    assert (asked.image_tar, asked.image_tag) == ("other.tar", "ours:1")
+    packages = {demand.name: demand for demand in asked.packages}
+    assert packages["torch"].versions == "~=2.6"
+    assert packages["flash-attn"].versions == ""
+    assert packages["bmtrain"].versions == "==0.2.3.post2"
+    assert asked.variables[-1].value == "/hf"
+
+
+def test_paths_of_profiles_are_beside_the_file_that_names_them(tmp_path, monkeypatch):
+    (tmp_path / "site" / "teams").mkdir(parents=True)
+    written(tmp_path / "site", "about = 'base'\n[workload]\nworkers = 3\n", "base.toml")
+    written(tmp_path / "site" / "teams", "about = 'ours'\ninherit = '../base.toml'\n", "ours.toml")
+    settings = written(tmp_path / "site", "profile = 'teams/ours.toml'\n")
+    monkeypatch.chdir("/")
+
+    found = config.load(settings)
+
+    assert found.profile == str(tmp_path / "site" / "teams" / "ours.toml")
+    assert config.profile(found.profile).workload == {"workers": 3}
+
+
 def test_a_sites_own_profile(tmp_path):
     path = written(
         tmp_path, "about = 'ours'\ninherit = 'single-gpu'\n[workload]\nworkers = 2\n", "ours.toml"
@@ -146,6 +224,39 @@ def test_a_sites_own_profile(tmp_path):
         ("inherit = 'train'", "missing required field `about`"),
         ("about = 'x'\ninherit = 'nix'", "there is no profile 'nix'"),
         ("about = 'x'\ninherit = '{path}'", "inherits itself"),
+        ("about = 'x'\ninherit = './none.toml'", "No such file"),
+        ("about = 'x'\nname = 'y'", "its name is that of its file"),
+        ("about = 'x'\nfiles = 'one'", r"Expected `array`, got `str` - at `\$.files`"),
+        ("about = 'x'\nimage_tag = 'a:b'", "unknown field `image_tag`"),
+        ("about = 'x'\npython = '3.8'", "python: '3.8' is not a specifier"),
+        ("about = 'x'\npython = '==3.8.10'", "only major and minor version count"),
+        ("about = 'x'\n[[packages]]\nversions = '==1'", "missing required field `name`"),
+        ("about = 'x'\n[[packages]]\nname = 'a b'", "'a b' is not a package's name"),
+        (
+            "about = 'x'\n[[packages]]\nname = 'torch'\nversions = '=1.13'",
+            "packages.torch.versions: '=1.13' is not a specifier such as ==1.13.1",
+        ),
+        (
+            "about = 'x'\n[[packages]]\nname = 'torch'\noptions = '-x; y'",
+            "packages.torch.options: '-x; y' are not options of pip",
+        ),
+        ("about = 'x'\n[[packages]]\nname = 'torch'\nversion = '==1'", "unknown field `version`"),
+        ("about = 'x'\n[[variables]]\nname = 'A'", "missing required field `verdict`"),
+        (
+            "about = 'x'\n[[variables]]\nname = 'A'\nverdict = 'bad'",
+            r"Invalid enum value 'bad' - at `\$.variables\[0\].verdict`",
+        ),
+        (
+            "about = 'x'\n[[variables]]\nname = 'A=1'\nverdict = 'stale'",
+            "'A=1' is not a variable's name",
+        ),
+        ("about = 'x'\n[workload]\nmethod = 'sft'", "workload.method: 'sft' is none of: pretrain"),
+        ("about = 'x'\n[workload]\nworkers = -1", "workload.workers: -1 is below 0"),
+        (
+            "about = 'x'\n[workload]\nmodel-params = '7X'",
+            "workload.model-params: '7X' is not a count",
+        ),
+        ("about = 'x'\n[workload]\ncheckpoint-dir = 3", "workload.checkpoint-dir: 3 is not a text"),
     ],
 )
 def test_profile_mistakes(tmp_path, text, says):

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 
 from gpudoctor import registry
@@ -121,10 +122,11 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("line", commands())
 def test_every_command_is_understood(line):
     name, *words = shlex.split(line)[1:]
-    command = cli.get_command(None, name)
+    command = cli.get_command(click.Context(cli), name)
 
     assert command is not None
-    command.make_context(name, list(words))
+    if words:  # else it is only named
+        command.make_context(name, list(words))
 
 
 NEMO = (
@@ -153,6 +155,12 @@ BRIDGE = (
         pytest.param(NEMO.format("scripts/test_training_config.py"), "nemo", [], id="A"),
         pytest.param(NEMO.format("continual_learning.py"), "nemo", [], id="A, training"),
         pytest.param(NEMO.format("official_single_gpu_training.py"), "nemo-single-gpu", [], id="B"),
+        pytest.param(
+            NEMO.format("x.py").replace("--gpus", "-e NVTE_FWD_LAYERNORM_SM_MARGIN=16 --gpus"),
+            "nemo-single-gpu",
+            ["profile-environment"],
+            id="B, a variable",
+        ),
         pytest.param(
             "docker run --rm --gpus all nvcr.io/nvidia/nemo:25.04 python continual_learning.py",
             "train",
@@ -189,7 +197,7 @@ def test_every_launch_line_is_judged_as_told(gpudoctor, line, profile, found):
     [
         "NOTE: The SHMEM allocation limit is set to the default of 64MB.  This may be",
         "open /var/lib/docker/tmp/docker-import-1/layer.tar: archive/tar: invalid tar header",
-        "An attempt has been made to start a new process before the current process has finished",
+        "current process has finished its bootstrapping phase.",
         'docker: Error response from daemon: could not select device driver "" with capabilities: [[gpu]]',  # noqa: E501
         "permission denied while trying to connect to the Docker daemon socket at unix:///var/run",
         "[c10d] The client socket has failed to connect to 192.168.1.100:29500 (errno: 111 - Connection refused).",  # noqa: E501

@@ -16,6 +16,7 @@ from gpudoctor.sharing import Redactor
 
 
 @click.command("collect")
+@options.option("--profile", metavar="NAME", help="Also what it demands: packages, variables.")
 @options.job
 @options.looking
 @options.option(
@@ -23,7 +24,9 @@ from gpudoctor.sharing import Redactor
 )
 @click.option("-o", "--output", metavar="FILE", default="-", help="Where to; default stdout.")
 @options.redaction
-def command(deadline: float | None, output: str, redact: str | None, **shared: Any) -> None:
+def command(
+    deadline: float | None, output: str, redact: str | None, profile: str | None, **shared: Any
+) -> None:
     """Write all facts of this machine as JSON.
 
     The file can be judged later, elsewhere, by newer rules: `gpudoctor check --facts FILE`.
@@ -38,7 +41,11 @@ def command(deadline: float | None, output: str, redact: str | None, **shared: A
         deadline=options.deadline_of(deadline, settings, deep=place.deep),
         deep=place.deep,
     )
-    machine = options.machine(place, settings, config.profile())
+    try:
+        wanted = config.profile(profile or settings.profile)
+    except config.BadConfig as error:
+        raise click.UsageError(str(error)) from None
+    machine = options.machine(place, settings, wanted)
     with catching() as interrupt:
         with Progress() as progress:
             facts, _ = run.observe(

@@ -33,7 +33,7 @@ def command(
 ) -> None:
     """Show all checks, or profiles, formats, or a JSON schema."""
     if what == "profiles":
-        click.echo(_profiles(), nl=False)
+        click.echo(_profiles(shape, config_file), nl=False)
     elif what == "formats":
         click.echo("\n".join(registry.formats()))
     elif what is not None:
@@ -45,16 +45,17 @@ def command(
             click.echo(f"gpudoctor: plug-in {plugin.name} does not load: {plugin.error}", err=True)
 
 
-def _profiles() -> str:
-    lines = []
-    for name in config.profiles():
-        profile = config.profile(name)
-        lines.append(f"{name:14} {profile.about}")
-        if profile.inherit:
-            lines.append(f"{'':14} inherits {profile.inherit}")
-        for key, value in profile.workload.items():
-            lines.append(f"{'':14} {key.replace('_', '-')} = {value}")
-    return "\n".join(lines) + "\n"
+def _profiles(shape: str, config_file: str | None) -> str:
+    """The built-in ones, and the site's own that the configuration names."""
+    from gpudoctor.profiles import saying
+
+    shapes = {"text": saying.as_text, "json": saying.as_json, "markdown": saying.as_markdown}
+    named = options.settings_from(config_file).profile
+    names = dict.fromkeys([*config.profiles(), *([named] if named else [])])
+    try:
+        return shapes[shape]([config.profile(name) for name in names])
+    except config.BadConfig as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _report_schema() -> str:

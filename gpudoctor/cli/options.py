@@ -16,6 +16,7 @@ from gpudoctor.facts.workload import METHODS, SHARDINGS
 from gpudoctor.probes import Machine
 from gpudoctor.redact import cut_words
 from gpudoctor.report import LEVELS
+from gpudoctor.rules.job_variables import unsaid
 from gpudoctor.units import parse_count, parse_size
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -98,6 +99,9 @@ job = _compose(
     option("--sharding", type=click.Choice(SHARDINGS), help="Over the ranks; zero3 is FSDP's."),
     option("--model-parallel", type=click.IntRange(1), metavar="N", help="Tensor x pipeline."),
     option("--recompute", is_flag=True, flag_value=1, default=None, help="Gradient checkpointing."),
+    option("--offload", is_flag=True, flag_value=1, default=None, help="Optimizer on the host."),
+    option("--weight-bits", type=click.IntRange(1, 32), metavar="N", help="4 if quantized so."),
+    option("--accumulation", type=click.IntRange(1), metavar="N", help="Passes of one step."),
     option("--data", multiple=True, metavar="PATH", help="A file that the job will read."),
     option("--image-tar", metavar="FILE", help="An image that will be loaded from a file."),
     option("--image-tag", metavar="NAME:TAG", help="What that file must hold."),
@@ -213,6 +217,9 @@ class Place(Struct, frozen=True, kw_only=True):
     sharding: str | None
     model_parallel: int | None
     recompute: int | None
+    offload: int | None
+    weight_bits: int | None
+    accumulation: int | None
     data: tuple[str, ...]
     image_tar: str | None
     image_tag: str | None
@@ -331,6 +338,9 @@ _OF_WORKLOAD = (
     "sharding",
     "model_parallel",
     "recompute",
+    "offload",
+    "weight_bits",
+    "accumulation",
 )
 
 
@@ -376,7 +386,8 @@ def machine(
         cwd: str | None = os.getcwd()
     except OSError:
         cwd = None
-    told = {**profile.workload, **(more or {}), **settings.workload, **_told(place)}
+    shape = unsaid(profile.workload, os.environ)
+    told = {**shape, **(more or {}), **settings.workload, **_told(place)}
     checkpoint_dir = told.get("checkpoint_dir")
     return Machine(
         os.path.abspath(place.root),

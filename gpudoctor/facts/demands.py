@@ -12,11 +12,13 @@ Verdict = Literal["required", "harmless", "stale", "harmful"]
 class PackageDemand(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A distribution that the job's Python must have.
 
-    `versions` are specifiers as pip takes them, "==1.13.1" or ">=2.0,<3"; empty: any.
+    `versions` are specifiers as pip takes them, "==1.13.1" or ">=2.0,<3"; empty: any. `options`
+    are pip's, for this one, "--no-build-isolation".
     """
 
     name: str
     versions: str = ""
+    options: str = ""
     why: str = ""
 
 
@@ -54,3 +56,8 @@ class Demands(Fact, frozen=True, kw_only=True):
     files: tuple[str, ...] = ()
     image_tar: str = ""
     image_tag: str = ""
+
+    @property
+    def basis(self) -> Literal["vendor", "site"]:
+        """Whose word they are: a profile's of ours tells its sources, another is the site's."""
+        return "site" if "/" in self.by or self.by.endswith(".toml") else "vendor"

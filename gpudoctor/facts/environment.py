@@ -35,7 +35,8 @@ class Environment(Fact, frozen=True, kw_only=True):
 
     `values` holds only names on the allow-list of `gpudoctor.redact`; `names` also those
     that look like a variable of NCCL, torch, CUDA or ROCm but are not known. Their values
-    are not collected.
+    are not collected. `asked`: names that a profile asks about beside these; of their values
+    only the one that it names itself, or an empty one, is told.
     """
 
     values: Mapping[str, str] = {}
@@ -43,3 +44,4 @@ class Environment(Fact, frozen=True, kw_only=True):
     library_dirs: tuple[LibraryDir, ...] = ()
     preload: tuple[str, ...] = ()
     preload_missing: tuple[str, ...] = ()  # of those, paths where there is no file
+    asked: tuple[str, ...] = ()

@@ -33,9 +33,15 @@ class JobPython(Fact, frozen=True, kw_only=True):
 
 
 class Packages(Fact, frozen=True, kw_only=True):
-    """All distributions of the job's Python; looked for only where nodes are compared.
+    """All distributions of the job's Python.
 
-    `versions` is as JobPython's packages.
+    Looked for only where nodes are compared or a profile demands packages. `versions` is as
+    JobPython's packages; an empty version is not told by the files.
     """
 
     versions: Mapping[str, str] = {}
+
+
+def normal(name: str) -> str:
+    """A distribution's name as pip compares it: "Flash_Attn" is "flash-attn"."""
+    return re.sub(r"[-_.]+", "-", name).lower()

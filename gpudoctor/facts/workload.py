@@ -34,6 +34,9 @@ class Workload(Fact, frozen=True, kw_only=True):
     layers: int = 0  # 0: not told, estimated from the parameters
     hidden: int = 0  # likewise
     recompute: int = 0  # 1: activations are computed again (gradient checkpointing)
+    offload: int = 0  # 1: gradients and optimiser states are kept on the host (ZeRO-Offload)
+    weight_bits: int = 16  # of weights that are not trained: 8 or 4 where they are quantized
+    accumulation: int = 1  # passes whose gradients are added up before ranks exchange them
     told_by: Mapping[str, str] = {}
 
     def knows(self, field: str) -> bool:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from gpudoctor import run
 from gpudoctor.check import Check
+from gpudoctor.facts.demands import Demands
 from gpudoctor.finding import Status
 from gpudoctor.launch import merge
 from gpudoctor.launch.plan import next_steps
@@ -94,10 +95,11 @@ class Judged(Struct, frozen=True):
 
 
 def can_judge(check: Check) -> bool:
-    """Whether a check needs no fact that only a running launch has."""
+    """Whether a check needs no fact that only a running launch has; demands are told."""
     if check.id in _NEEDS_GPUS:
         return False
-    return all(need.optional or need.kind in PREDICTED for need in check.needs.values())
+    needs = {need.kind for need in check.needs.values() if not need.optional}
+    return needs <= {*PREDICTED, Demands} and needs != {Demands}
 
 
 def examine(
@@ -105,6 +107,7 @@ def examine(
 ) -> tuple[Report, list[Judged]]:
     """The report on launches, one node for each, and what is to be changed."""
     snapshots = [predict(found.launch, _name(source, found)) for source, found in launches]
+    request = replace(request, demands=_of_launches(request.demands))
     report = run.judge_again(request, snapshots)
     partial = {
         check.id
@@ -133,6 +136,14 @@ def _name(source: Source, found: Found) -> str:
 
 def _counts(result: Result) -> bool:
     return result.status in (Status.FAIL, Status.WARN) and result.ignored is None
+
+
+def _of_launches(demands: Demands | None) -> Demands | None:
+    """What can be asked of a launch: a variable that it lacks may be the image's."""
+    if demands is None:
+        return None
+    variables = [demand for demand in demands.variables if demand.verdict != "required"]
+    return replace(demands, variables=tuple(variables)) if variables else None
 
 
 def _known(result: Result, partial: set[str]) -> Result:

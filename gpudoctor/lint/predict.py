@@ -7,12 +7,14 @@ from msgspec.structs import replace
 from gpudoctor.facts.cgroup import Cgroup
 from gpudoctor.facts.container import Container
 from gpudoctor.facts.devices import Devices
+from gpudoctor.facts.demands import Demands
 from gpudoctor.facts.environment import Environment
 from gpudoctor.facts.job import Job
 from gpudoctor.facts.launch import Launch
 from gpudoctor.facts.limits import Limit, Limits
 from gpudoctor.facts.shm import Shm
 from gpudoctor.facts.workload import Workload
+from gpudoctor.probes.demands import NONE
 from gpudoctor.redact import CUT, cut_secrets, may_tell, value_of
 from gpudoctor.rules import job_variables
 from gpudoctor.rules.variables import is_of_a_library
@@ -61,6 +63,7 @@ def predict(launch: Launch, name: str) -> Snapshot:
             name_of(Container): _container(launch),
             name_of(Devices): _devices(launch),
             name_of(Environment): _environment(launch, workload),
+            name_of(Demands): Absent(NONE),
             name_of(Job): _job(launch),
         }
     absent = Absent(NOT_KNOWN if facts else NO_JOB)

@@ -29,7 +29,11 @@ def environment(machine: Machine) -> Environment | Absent:
     if not (machine.live or machine.env):
         return Absent("variables are those of a process, and nobody runs under --root")
     told = {name: value_of(text) for name, text in sorted(machine.env.items()) if may_tell(name)}
-    others = [value_of(n) for n in sorted(machine.env) if n not in told and is_of_a_library(n)]
+    demanded = machine.demands.variables if machine.demands else ()
+    asked = {demand.name: demand.value for demand in demanded if not may_tell(demand.name)}
+    told |= {n: v for n, v in machine.env.items() if n in asked and v in ("", asked[n])}
+    hidden = sorted(machine.env.keys() - told.keys(), key=lambda name: (name not in asked, name))
+    others = [value_of(name) for name in hidden if name in asked or is_of_a_library(name)]
     paths = list(dict.fromkeys(machine.env.get("LD_LIBRARY_PATH", "").split(":")))
     absolute = [path for path in paths if path.startswith("/")][:MOST_DIRS]
     preload = tuple(re.split(r"[ :]+", machine.env.get("LD_PRELOAD", "").strip(" :")))
@@ -44,6 +48,7 @@ def environment(machine: Machine) -> Environment | Absent:
         ),
         preload=tuple(entry for entry in preload if entry),
         preload_missing=tuple(entry for entry in preload if _is_missing(machine, entry)),
+        asked=tuple(asked),
     )
 
 

@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Iterator
 
-from gpudoctor.facts.job_python import JobPython, Packages
+from gpudoctor.facts.job_python import JobPython, Packages, normal
 from gpudoctor.probes import Machine, probe
 from gpudoctor.snapshot import Absent
 
@@ -16,7 +16,7 @@ _WANTED = (
     r"|lightning|pytorch-lightning|numpy|cupy-[a-z0-9-]+|jax|jaxlib|vllm|pynvml|ray|tensorflow"
     r"|python-etcd)"
 )
-_DISTRIBUTION = r"(.+?)-([^-]+)(?:\.dist-info|(?:-.*)?\.egg-info)"
+_DISTRIBUTION = r"(.+?)-([^-]+)(?:\.dist-info|(?:-.*)?\.egg(?:-info)?)"
 _PYTHON = r"python(\d\.\d+t?)"
 _LINKS = 40  # as many as the kernel follows
 
@@ -38,11 +38,13 @@ def job_python(machine: Machine) -> JobPython | Absent:
     return JobPython(path=path, chosen_by=chosen_by, version=version, packages=packages)
 
 
-def _alone(machine: Machine) -> str:
-    return "" if "cluster" in machine.told else "compared between nodes: runs with --cluster"
+def _unasked(machine: Machine) -> str:
+    if "cluster" in machine.told or (machine.demands and machine.demands.packages):
+        return ""
+    return "no profile demands packages (--profile), no nodes are compared (--cluster)"
 
 
-@probe(isolated=True, timeout=10.0, unless=_alone)
+@probe(isolated=True, timeout=10.0, unless=_unasked)
 def packages(machine: Machine) -> Packages | Absent:
     """All packages of the job's Python by the names of their directories."""
     python = job_python(machine)
@@ -56,11 +58,22 @@ def _installed(machine: Machine, folders: list[str]) -> Iterator[tuple[str, str]
     seen: set[str] = set()
     for folder in folders:
         for name in machine.list(folder):
+            link = name.removesuffix(".egg-link")
             match = re.fullmatch(_DISTRIBUTION, name)
-            distribution = re.sub(r"[-_.]+", "-", match[1]).lower() if match else ""
-            if match and distribution not in seen:
+            if match is None and link == name:
+                continue
+            distribution = normal(match[1] if match else link)
+            if distribution not in seen:
                 seen.add(distribution)
-                yield distribution, match[2]
+                yield distribution, match[2] if match else _linked(machine, f"{folder}/{name}")
+
+
+def _linked(machine: Machine, link: str) -> str:
+    """The version of what `setup.py develop` left in its source directory; empty: not said."""
+    source = (machine.text(link) or "").partition("\n")[0].strip()
+    info = next((n for n in machine.list(source) if n.endswith(".egg-info")), "")
+    found = re.search(r"^Version: *(\S+)", machine.text(f"{source}/{info}/PKG-INFO") or "", re.M)
+    return found[1] if found else ""
 
 
 def _interpreter(machine: Machine) -> tuple[str, str] | None:

@@ -171,3 +171,19 @@ def _in_order(field: str, variables: Mapping[str, Reading], env: Mapping[str, st
 
 def _any(names: tuple[str, ...], env: Mapping[str, str]) -> bool:
     return any(env.get(name) for name in names)
+
+
+def unsaid(told: Mapping[str, int | str], env: Mapping[str, str]) -> dict[str, int | str]:
+    """What of a profile's shape of the job the launcher's own variables do not say."""
+    job = read(env)
+    said = {
+        "local_ranks": job.local_world_size,
+        "nodes": job.nodes or (job.world_size if job.local_world_size else None),
+    }
+    return {name: value for name, value in told.items() if not said.get(name)}
+
+
+def is_said(name: str, told_by: str) -> bool:
+    """Whether a field of the workload is told by such a variable."""
+    ways = {"local_ranks": ("local_world_size",), "nodes": ("nodes", "world_size")}
+    return any(told_by in VARIABLES[way] for way in ways.get(name, ()))

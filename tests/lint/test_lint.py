@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gpudoctor import Launch, registry
+from gpudoctor import Demands, Launch, VariableDemand, registry
 from gpudoctor.cli.output import render
 from gpudoctor.lint.examine import fields_of
 from gpudoctor.report import Page
@@ -377,3 +377,21 @@ def test_files_of_the_configuration_are_not_written(tmp_path):
     run("-", input=SMALL, cwd=tmp_path)
 
     assert not (tmp_path / "node.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said", "status"),
+    [
+        pytest.param("harmful", "-e NCCL_NVLS_ENABLE=0", "warn", id="harmful"),
+        pytest.param("harmless", "-e NCCL_NVLS_ENABLE=0", "skip", id="harmless"),
+        pytest.param("harmful", "", "skip", id="not said"),
+        pytest.param("required", "", "skip", id="required: the image may have it"),
+    ],
+)
+def test_variables_are_judged_by_the_profile(verdict, said, status):
+    one = VariableDemand(name="NCCL_NVLS_ENABLE", value="0", verdict=verdict)
+    line = GOOD.replace("--shm-size", f"{said} --shm-size")
+    report, _ = lint(line, demands=Demands(by="profile ours", variables=(one,)))
+
+    found = {result.id: result.status.value for result in report.results}
+    assert found["profile-environment"] == status

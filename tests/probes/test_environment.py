@@ -5,7 +5,7 @@ import threading
 import msgspec
 import pytest
 
-from gpudoctor import Absent, Environment, Machine
+from gpudoctor import Absent, Demands, Environment, Machine, VariableDemand
 from gpudoctor.probes import environment as module
 from gpudoctor.probes.environment import environment
 
@@ -21,6 +21,28 @@ def test_only_known_names_have_values():
 
     assert found.values == {"NCCL_DEBUG": "INFO"}
     assert found.names == ("NCCL_DEBUG", "NCCL_UNHEARD_OF")
+
+
+def test_names_that_a_profile_asks_about_and_no_value_but_its_own():
+    wanted = [
+        VariableDemand(name="SITE_RACK", value="a7", verdict="required"),
+        VariableDemand(name="SITE_ROW", value="7", verdict="required"),
+        VariableDemand(name="SITE_TOKEN", verdict="required"),
+        VariableDemand(name="SITE_EMPTY", verdict="required"),
+        VariableDemand(name="SITE_NOT_SET", verdict="required"),
+        VariableDemand(name="NCCL_DEBUG", value="WARN", verdict="harmless"),
+    ]
+    env = {
+        **{"SITE_RACK": "a7", "SITE_ROW": "8", "SITE_TOKEN": "s3cret", "SITE_EMPTY": ""},
+        **{"SITE_OTHER": "s3cret", "NCCL_DEBUG": "INFO"},
+    }
+
+    found = environment(Machine(env=env, demands=Demands(variables=tuple(wanted))))
+
+    assert isinstance(found, Environment)
+    assert found.values == {"NCCL_DEBUG": "INFO", "SITE_RACK": "a7", "SITE_EMPTY": ""}
+    assert found.names == ("NCCL_DEBUG", "SITE_RACK", "SITE_EMPTY", "SITE_ROW", "SITE_TOKEN")
+    assert found.asked == ("SITE_RACK", "SITE_ROW", "SITE_TOKEN", "SITE_EMPTY", "SITE_NOT_SET")
 
 
 def test_slips_of_a_prefix_are_named():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gpudoctor import Absent, JobPython, Machine, Packages
+from gpudoctor import Absent, Demands, JobPython, Machine, PackageDemand, Packages
 from gpudoctor.probes.job_python import job_python, packages
 
 MINOR = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -253,6 +253,28 @@ def test_all_packages_where_nodes_are_compared(venv):
 
 
 def test_all_packages_are_left_alone_otherwise():
+    some, none = PackageDemand(name="click"), Demands(by="--data", files=("a",))
+
     assert packages.unless is not None
     assert "--cluster" in packages.unless(Machine(told={}))
+    assert "--profile" in packages.unless(Machine(demands=none))
     assert packages.unless(Machine(told={"cluster": 1})) == ""
+    assert packages.unless(Machine(demands=Demands(packages=(some,)))) == ""
+
+
+def test_packages_that_setup_py_put_there(tmp_path):
+    python = python_at(tmp_path / "bin" / "python3.8")
+    site = tmp_path / "lib/python3.8/site-packages"
+    (site / "bmtrain-0.2.3.post2-py3.8-linux-x86_64.egg").mkdir(parents=True)
+    (site / "PyTrie-0.4.0.egg-info").touch()
+    for name, metadata in (("own", "Name: own\nVersion: 1.2\nSummary: x\n"), ("bare", None)):
+        source = tmp_path / "src" / name
+        (source / f"{name}.egg-info").mkdir(parents=True)
+        if metadata:
+            (source / f"{name}.egg-info" / "PKG-INFO").write_text(metadata)
+        (site / f"{name}.egg-link").write_text(f"{source}\n.")
+
+    found = packages(Machine(env={}, python=str(python)))
+
+    assert isinstance(found, Packages)
+    assert found.versions == {"bmtrain": "0.2.3.post2", "pytrie": "0.4.0", "own": "1.2", "bare": ""}
