@@ -6,8 +6,10 @@ from gpudoctor import (
     MIB,
     Cgroup,
     Container,
+    Environment,
     Finding,
     Fix,
+    Gpus,
     JobPython,
     Memory,
     Mount,
@@ -45,7 +47,12 @@ STALE_SHARE = 0.1
 
 @check(owner="launch", symptoms=[*BUS_ERROR, *NCCL_SHM, r"unhandled system error"])
 def shm_size(
-    shm: Shm, workload: Workload, job_python: JobPython | None, cgroup: Cgroup | None
+    shm: Shm,
+    workload: Workload,
+    job_python: JobPython | None,
+    cgroup: Cgroup | None,
+    gpus: Gpus | None = None,
+    environment: Environment | None = None,
 ) -> Finding:
     """/dev/shm is large enough for this job.
 
@@ -53,7 +60,7 @@ def shm_size(
     minutes later with "Bus error", "unable to allocate shared memory" or NCCL's "failed to
     extend /dev/shm/nccl-...: No space left on device".
     """
-    need = _need(workload, job_python)
+    need = _need(workload, job_python, gpus, environment)
     fix = Fix(ShmSize(_recommended(need, cgroup)))
     if not shm.exists:
         return fail("there is no /dev/shm", fix, evidence=need.arithmetic, basis="measured")
@@ -91,7 +98,12 @@ def shm_write(shm_write: ShmWrite, shm: Shm) -> Finding:
 
 @check(owner="job", symptoms=[*BUS_ERROR, *NCCL_SHM])
 def shm_free(
-    shm: Shm, shm_files: ShmFiles, workload: Workload, job_python: JobPython | None
+    shm: Shm,
+    shm_files: ShmFiles,
+    workload: Workload,
+    job_python: JobPython | None,
+    gpus: Gpus | None = None,
+    environment: Environment | None = None,
 ) -> Finding:
     """/dev/shm is not filled by what earlier jobs left behind.
 
@@ -100,7 +112,7 @@ def shm_free(
     """
     if not shm.exists:
         return skip("there is no /dev/shm")
-    need = _need(workload, job_python)
+    need = _need(workload, job_python, gpus, environment)
     if shm.total_bytes < need.bytes:
         return skip("it is too small even when empty: see shm-size")
     dead = [f for f in shm_files.files if f.owner == "dead" and f.name.startswith(LEFT_BEHIND)]
@@ -133,6 +145,8 @@ def shm_cgroup(
     workload: Workload,
     job_python: JobPython | None,
     container: Container | None,
+    gpus: Gpus | None = None,
+    environment: Environment | None = None,
 ) -> Finding:
     """The memory limit leaves room for what the job puts into /dev/shm.
 
@@ -143,7 +157,7 @@ def shm_cgroup(
     limit, free = cgroup.memory_limit_bytes, cgroup.memory_free_bytes
     if limit is None or free is None:
         return ok("no memory limit")
-    need = _need(workload, job_python)
+    need = _need(workload, job_python, gpus, environment)
     wanted = Fix(Memory(power_of_two(limit + need.bytes)))
     if need.bytes > free:
         summary = f"{size(free)} of {size(limit)} left to charge, /dev/shm needs {size(need.bytes)}"
@@ -160,8 +174,22 @@ def shm_cgroup(
 LEFT_BEHIND = ("nccl-", "torch_", "sem.", "psm_", "cuda.shm.", "vader_segment", "psm2_shm")
 
 
-def _need(workload: Workload, job_python: JobPython | None) -> ShmNeed:
-    return shm_need(workload, job_python.nccl if job_python else None)
+# NCCL and RCCL use direct access over these; over a host bridge not by themselves.
+DIRECT = ("NVLink", "XGMI", "PCIe switch")
+
+
+def _need(
+    workload: Workload,
+    job_python: JobPython | None,
+    gpus: Gpus | None,
+    environment: Environment | None,
+) -> ShmNeed:
+    pairs = gpus.pairs if gpus else ()
+    p2p = bool(pairs) and all(pair.p2p == "ok" and pair.path in DIRECT for pair in pairs)
+    told = environment.values if environment else {}
+    if "NCCL_P2P_DISABLE" in told or "NCCL_P2P_LEVEL" in told:
+        p2p = False
+    return shm_need(workload, job_python.nccl if job_python else None, p2p=p2p)
 
 
 def _recommended(need: ShmNeed, cgroup: Cgroup | None) -> int:

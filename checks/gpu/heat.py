@@ -1,15 +1,14 @@
 """What holds a GPU's clocks down: heat, power supply, a lowered limit."""
 
-from gpudoctor import Finding, Gpu, Gpus, Status, check, count_of, data, ok, skip
+from gpudoctor import Finding, Gpu, Gpus, Status, check, count_of, ok, skip
 from gpudoctor.rules.gpu_models import gpu_model
 from gpudoctor.rules.per_gpu import NO_GPU, Trouble, address, unread, worst
+from gpudoctor.rules.throttling import is_laptop, slowed
 
 MARGIN_C = 5  # to the temperature at which the hardware slows down; leptonai/gpud
 MEMORY_HOT_C = 105  # of GDDR6X and of AMD's HBM, at about which they throttle
 HBM_HOT_C = 95  # "GPU Memory Max Operating T.Limit" of A100 and H100
 LOWERED = 0.9  # of the default power limit; peers use the same, it is a matter of taste
-LAPTOP = ("Laptop", "Max-Q", "Mobile")  # these slow down on battery, by design
-HALVED = ("hw slowdown", "hw thermal")  # besides all that the table calls a brake
 
 SLOW = [
     r"clocks_(throttle|event)_reasons",
@@ -81,13 +80,10 @@ def gpu_power_limit(gpus: Gpus) -> Finding:
 
 
 def _throttle(gpu: Gpu) -> list[Trouble]:
-    kinds = {row["name"]: row["kind"] for row in data.table("gpu_throttle")["reasons"]}
-    active = gpu.throttle or ()
-    braked = [name for name in active if name in HALVED or kinds.get(name) == "brake"]
-    heated = [name for name in active if name not in HALVED and kinds.get(name) == "heat"]
+    braked, heated = slowed(gpu)
     if not (braked or heated):
         return []
-    laptop = any(word in gpu.name for word in LAPTOP)
+    laptop = is_laptop(gpu)
     text = "Have cooling, fans and power feed looked at; keep the node out of jobs until then"
     if laptop:
         text = "Plug the laptop in and let it cool down"
@@ -129,7 +125,7 @@ def _power(gpu: Gpu) -> list[Trouble]:
     limit, default = gpu.power_limit_w, gpu.power_default_w
     if not limit or not default or limit >= LOWERED * default:
         return []
-    if any(word in gpu.name for word in LAPTOP):
+    if is_laptop(gpu):
         return []  # the laptop's firmware moves it all the time
     command = f"sudo nvidia-smi -i {address(gpu)} -pl {default:.0f}"
     if gpu.vendor == "amd":

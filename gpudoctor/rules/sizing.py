@@ -1,8 +1,8 @@
 """What a job needs: of /dev/shm, of threads, of open files.
 
-The loader term was measured with torch 2.13 (workers x prefetch + 1 batches are in flight,
-whatever the sharing strategy); the NCCL terms follow its source and logged sizes, see
-data/nccl_shm.json.
+The loader term was measured with torch 2.13 (workers x prefetch batches are in flight, whatever
+the sharing strategy, and those that the loop holds); the NCCL terms follow its source and
+logged sizes, see data/nccl_shm.json.
 """
 
 from msgspec import Struct
@@ -11,10 +11,10 @@ from gpudoctor.data import table
 from gpudoctor.facts.environment import Environment
 from gpudoctor.facts.system import System
 from gpudoctor.facts.workload import Workload
-from gpudoctor.units import GIB, MIB, power_of_two, size
+from gpudoctor.units import GIB, MIB, count_of, power_of_two, size
 
 BASE = 64 * MIB  # semaphores, Open MPI, UCX, other users of the same /dev/shm
-HELD_BATCHES = 2  # one that the training loop holds, one that the pinning thread holds
+HELD_BATCHES = 2  # the loop's own and, until it is replaced, the one before; measured
 TREE_EDGES = 1.75  # directed edges per rank: the ring, and most of a tree in both directions
 
 RANK_THREADS = 24  # of torch, autograd, CUDA and NCCL in one rank; rule of thumb
@@ -36,30 +36,44 @@ class ShmNeed(Struct, frozen=True):
     arithmetic: tuple[str, ...]
 
 
-def shm_need(job: Workload, nccl: tuple[int, int] | None = None) -> ShmNeed:
-    """What the job needs on one node, when its GPUs have no P2P among them.
+def shm_need(
+    job: Workload,
+    nccl: tuple[int, int] | None = None,
+    *,
+    p2p: bool | None = None,
+    held: int = HELD_BATCHES,
+    jobs: int = 1,
+) -> ShmNeed:
+    """What the job needs on one node; what is not known counts as it needs the most.
 
     Args:
         job: ranks, nodes and loaders.
         nccl: NCCL's version; None counts with the newest, which needs the most.
+        p2p: its GPUs reach each other's memory; None: not known.
+        held: batches that the training loop holds at the same time.
+        jobs: how many like it run side by side.
     """
-    in_flight = job.workers * job.prefetch + HELD_BATCHES if job.workers else 0
-    loaders = job.local_ranks * job.loaders * in_flight * job.batch_bytes
-    lines = [
-        f"loaders: {job.local_ranks} ranks x {job.loaders} x ({job.workers} workers x"
-        f" {job.prefetch} + {HELD_BATCHES}) batches x {size(job.batch_bytes)} = {size(loaders)}"
-    ]
+    ranks = jobs * job.local_ranks
+    in_flight = job.workers * job.prefetch + held if job.workers else 0
+    loaders = ranks * job.loaders * in_flight * job.batch_bytes
     need = BASE + loaders
-    if job.local_ranks > 1 or job.nodes > 1:
-        pools = job.local_ranks * proxy_pool(nccl)
+    lines = [
+        f"loaders: {count_of(ranks, 'rank')} x {job.loaders} x ({job.workers} workers x"
+        f" {job.prefetch} + {held}) batches x {size(job.batch_bytes)} = {size(loaders)}"
+    ]
+    if _uses_network(job):
+        pools = ranks * proxy_pool(nccl)
         version = "newest" if nccl is None else f"{nccl[0]}.{nccl[1]}"
-        lines.append(f"NCCL {version} proxy: {job.local_ranks} x {size(proxy_pool(nccl))}")
+        unless = "" if job.knows("nodes") else ", unless all ranks are on this node"
+        lines.append(
+            f"NCCL {version} proxy: {ranks} x {size(proxy_pool(nccl))} = {size(pools)}{unless}"
+        )
         need += pools
-    if job.local_ranks > 1:
+    if job.local_ranks > 1 and not p2p:
         numbers = table("nccl_shm")
         channels, segment = numbers["channels"]["value"], numbers["segment_bytes"]["value"]
         # Two ranks are one pair; the tree adds nothing to a ring of two.
-        edges = 2 if job.local_ranks == 2 else int(job.local_ranks * TREE_EDGES)
+        edges = jobs * (2 if job.local_ranks == 2 else int(job.local_ranks * TREE_EDGES))
         need += edges * channels * segment
         lines.append(
             f"NCCL without P2P: {edges} edges x {channels} channels x {size(segment)}"
@@ -67,8 +81,13 @@ def shm_need(job: Workload, nccl: tuple[int, int] | None = None) -> ShmNeed:
         )
     lines.append(f"other: {size(BASE)}")
     lines += _assumed(job, "local_ranks", "workers", "batch_bytes")
-    floor = 8 * GIB if job.local_ranks > 1 else GIB
+    floor = 8 * GIB if ranks > 1 else GIB
     return ShmNeed(need, max(floor, power_of_two(2 * need)), tuple(lines))
+
+
+def _uses_network(job: Workload) -> bool:
+    """Whether NCCL's network transport, which has the proxy pool, may come to be used."""
+    return job.nodes > 1 or (job.local_ranks > 1 and not job.knows("nodes"))
 
 
 def proxy_pool(nccl: tuple[int, int] | None) -> int:

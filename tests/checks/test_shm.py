@@ -5,9 +5,12 @@ import pytest
 from gpudoctor import (
     Cgroup,
     Container,
+    Environment,
+    Gpus,
     JobPython,
     Memory,
     Mount,
+    Pair,
     Shm,
     ShmFile,
     ShmFiles,
@@ -56,6 +59,24 @@ def test_size_boundary_is_the_need():
 
     assert get("shm-size")(shm(need), TWO, None, None).status is Status.PASS
     assert get("shm-size")(shm(need - 4096), TWO, None, None).status is Status.FAIL
+
+
+@pytest.mark.parametrize(
+    ("path", "p2p", "told", "counts"),
+    [
+        pytest.param("NVLink", "ok", {}, False, id="NVLink"),
+        pytest.param("XGMI", "ok", {}, False, id="XGMI"),
+        pytest.param("host bridge", "ok", {}, True, id="NCCL does not use it by itself"),
+        pytest.param("NVLink", "not supported", {}, True, id="not allowed"),
+        pytest.param("NVLink", "ok", {"NCCL_P2P_DISABLE": "1"}, True, id="turned off"),
+    ],
+)
+def test_size_counts_segments_only_where_gpus_do_not_reach_each_other(path, p2p, told, counts):
+    gpus = Gpus(pairs=(Pair(one=0, other=1, p2p=p2p, path=path),))
+
+    finding = get("shm-size")(shm(8 * GIB), TWO, None, None, gpus, Environment(values=told))
+
+    assert any("without P2P" in line for line in finding.evidence) is counts
 
 
 def test_size_shows_its_arithmetic_and_asks_for_enough():
