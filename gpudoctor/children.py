@@ -156,9 +156,9 @@ class Children:
         os.close(self._queue)
         gone_by = time.monotonic() + GRACE
         for child in self._gone:
-            if _reap(child.pid, gone_by) is None:
+            if reap(child.pid, gone_by) is None:
                 child.kill()
-                if _reap(child.pid, time.monotonic() + GRACE / 10) is None and child.why:
+                if reap(child.pid, time.monotonic() + GRACE / 10) is None and child.why:
                     left = f"its process {child.pid} (state {_state(child.pid)}) cannot be killed"
                     absent = Absent(f"{child.why}; {left} and was left behind", broken=True)
                     assert child.probe is not None
@@ -225,7 +225,7 @@ class Children:
     def _bury(self, child: _Child) -> None:
         """The child is at its end: because nothing was left to take, or it crashed."""
         if child.probe:
-            code = _reap(child.pid, time.monotonic() + GRACE)
+            code = reap(child.pid, time.monotonic() + GRACE)
             why = "looking ended without an answer"
             if code is not None and code < 0:
                 why = f"looking crashed: {signal.Signals(-code).name}"
@@ -279,18 +279,18 @@ def _live_and_die(
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
-        _silence({pipe, queue})
+        silence({pipe, queue})
         while True:
             seconds = max(0.0, min(probes[index].timeout, end - time.monotonic()))
             signal.alarm(int(seconds) + 2)  # ends it should the parent be gone by then
             answer = encode(look(probes[index], machine))
             signal.alarm(0)
-            _send(pipe, _HEADER.pack(index, 0.0, len(answer)) + answer)
+            send(pipe, _HEADER.pack(index, 0.0, len(answer)) + answer)
             order = os.read(queue, _ORDER) if queue is not None else b""
             if not order:
                 break
             index = int.from_bytes(order, "little")
-            _send(pipe, _HEADER.pack(index, time.monotonic(), 0))
+            send(pipe, _HEADER.pack(index, time.monotonic(), 0))
     finally:
         os._exit(0)
 
@@ -299,12 +299,12 @@ def _order(index: int) -> bytes:
     return index.to_bytes(_ORDER, "little")
 
 
-def _send(pipe: int, message: bytes) -> None:
+def send(pipe: int, message: bytes) -> None:
     while message:
         message = message[os.write(pipe, message) :]
 
 
-def _silence(keep: set[int | None]) -> None:
+def silence(keep: set[int | None]) -> None:
     """Nothing that a foreign library reads or prints touches the job's own streams."""
     try:
         null = os.open(os.devnull, os.O_RDWR)
@@ -315,7 +315,7 @@ def _silence(keep: set[int | None]) -> None:
             os.dup2(null, descriptor)
 
 
-def _reap(pid: int, until: float) -> int | None:
+def reap(pid: int, until: float) -> int | None:
     """The child's exit code (negative: its signal), or None if it is still there by then."""
     while True:
         try:

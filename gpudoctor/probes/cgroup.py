@@ -66,6 +66,15 @@ def cgroup(machine: Machine) -> Cgroup | Absent:
     )
 
 
+def memory_of(machine: Machine, text: str) -> dict[str, Any]:
+    """The fields of `Cgroup` about memory, by /proc/PID/cgroup of any process.
+
+    Raises:
+        OSError: mounts cannot be read.
+    """
+    return _memory(machine, way("memory", parse_groups(text), mounts(machine)))
+
+
 def parse_groups(text: str) -> dict[str, str]:
     """The cgroup by controller from /proc/PID/cgroup; that of version 2 by ""."""
     groups = {}

@@ -49,6 +49,7 @@ class RawLink(Struct, frozen=True):
     packets: int | None
     errors: int | None
     carrier_changes: int | None
+    dropped: int | None = None
 
 
 class RawRoute(Struct, frozen=True):
@@ -128,7 +129,7 @@ def link(body: bytes) -> RawLink:
     device, index, flags = struct.unpack_from("=2xHiI", body)
     found = attributes(body[16:])
     inner = attributes(found.get(18, b""))
-    counts = struct.unpack("=6Q", found[23][:48]) if len(found.get(23, b"")) >= 48 else None
+    counts = struct.unpack("=8Q", found[23][:64]) if len(found.get(23, b"")) >= 64 else None
     here = 37 not in found  # IFLA_LINK_NETNSID: its parent is in another namespace
     return RawLink(
         ifindex=index,
@@ -144,6 +145,7 @@ def link(body: bytes) -> RawLink:
         packets=counts[0] + counts[1] if counts else None,
         errors=counts[4] + counts[5] if counts else None,
         carrier_changes=_number(found[35]) if 35 in found else None,
+        dropped=counts[6] + counts[7] if counts else None,
     )
 
 

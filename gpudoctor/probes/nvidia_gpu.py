@@ -1,7 +1,7 @@
 """One NVIDIA GPU through NVML, field by field: what fails takes nothing else with it."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from ctypes import byref
 from functools import partial
 from typing import Any
@@ -37,12 +37,16 @@ class Reading:
     Attributes:
         code: what NVML returned where that ended the reading, else 0.
         hangs: a question has no answer yet.
+        only: the fields that are asked for; None: all.
     """
 
-    def __init__(self, nvml: Any, machine: Machine, index: int) -> None:
+    def __init__(
+        self, nvml: Any, machine: Machine, index: int, only: Set[str] | None = None
+    ) -> None:
         self.nvml = nvml
         self.machine = machine
         self.index = index
+        self.only = only
         self.handle: Any = None
         self.code = 0
         # What the binding raises for a call that it or the library does not have.
@@ -63,6 +67,7 @@ class Reading:
                 self.handle = self.nvml.nvmlDeviceGetHandleByIndex(self.index)
                 self._todo += self._identity() + self._load() + self._memory_errors()
                 self._todo += self._heat_and_power() + self._bus_and_modes() + self._connections()
+                self._todo = [question for question in self._todo if self._is_meant(question[0])]
                 self._asking.remove("handle")
             while self._todo:
                 fields, *calls = self._todo.pop(0)
@@ -86,6 +91,9 @@ class Reading:
                 unread |= dict.fromkeys(fields.split(), late)
         answers = dict(self._answers)
         return Gpu(vendor="nvidia", index=self.index, lost=lost, unread=unread, **answers)
+
+    def _is_meant(self, fields: str) -> bool:
+        return self.only is None or not self.only.isdisjoint(fields.split())
 
     def _ask(self, fields: list[str], calls: Iterable[Call]) -> None:
         """Keep the answer of the first call that is there; several fields share its values."""

@@ -130,14 +130,19 @@ def _port(machine: Machine, at: str, number: int) -> RdmaPort:
     place = f"{at}/ports/{number}"
     return RdmaPort(
         number=number,
-        state=_word(machine, f"{place}/state"),
+        state=port_state(machine, place),
         physical_state=_word(machine, f"{place}/phys_state"),
         rate_gbps=parse_rate(machine.text(f"{place}/rate") or ""),
         link_layer=machine.text(f"{place}/link_layer") or "",
         interface=_interface(machine, at, number),
         gids=_gids(machine, place),
-        counters=_counters(machine, place),
+        counters=port_counters(machine, place),
     )
+
+
+def port_state(machine: Machine, place: str) -> str:
+    """ACTIVE, DOWN, ... of a port, by its directory."""
+    return _word(machine, f"{place}/state")
 
 
 def _word(machine: Machine, path: str) -> str:
@@ -168,7 +173,8 @@ def _gids(machine: Machine, place: str) -> tuple[Gid, ...]:
     return tuple(found)
 
 
-def _counters(machine: Machine, place: str) -> dict[str, int]:
+def port_counters(machine: Machine, place: str) -> dict[str, int]:
+    """What is counted of a port, by its directory, where it is not zero."""
     paths = {name: f"{place}/counters/{name}" for name in COUNTERS}
     paths |= {name: f"{place}/hw_counters/{name}" for name in HW_COUNTERS}
     values = {name: machine.number(path) for name, path in paths.items()}

@@ -8,6 +8,8 @@
  *   err.FUNC=CODE    FUNC returns CODE;  gpuN.err.FUNC=CODE, gpuN.err.*=CODE  for GPU N only
  *   hang.FUNC=SEC    FUNC sleeps first, as a stuck ioctl does;  gpuN.hang.FUNC=SEC
  *   crash.FUNC=1     FUNC aborts the process;  gpuN.crash.FUNC=1
+ *
+ * It is read by nvmlInit; where FAKE_NVML_CHANGES is set, by nvmlDeviceGetCount also.
  */
 #define _GNU_SOURCE
 #include <errno.h>

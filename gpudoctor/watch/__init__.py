@@ -1,0 +1,1 @@
+"""While a job trains: look again and again, compare, and speak when something goes wrong."""
