@@ -8,6 +8,14 @@ import msgspec
 from gpudoctor.check import CLUSTER, LAUNCH, Check
 from gpudoctor.snapshot import name_of
 
+ASKED_FOR = {  # by which options: of a check, of all others of its topic
+    "profile": "--profile NAME",
+    "profile-files": "--data PATH",
+    "profile-image": "--image-tar FILE",
+    "resource": "--model-params 7B --method full",
+    "resource-exchange": "--model-params 7B --method full --nnodes 2 --micro-batch 1",
+}
+
 
 def as_text(checks: Iterable[Check]) -> str:
     """One line for each check, under its topic."""
@@ -85,10 +93,11 @@ def explain(check: Check) -> str:
         lines += ["", "Later errors that point here:"]
         lines += [f"  {readable(pattern)}" for pattern in check.symptoms]
     look = "lint FILE" if check.topic == LAUNCH else f"check {check.id}"
-    where = ""
-    if flags := of_several(check):
-        look, where = f"{look} {flags}", " on every node of the job"
-    lines += ["", f"Look now{where}, with the fix for your launcher: gpudoctor {look}"]
+    several = of_several(check)
+    where = " on every node of the job" if several else ""
+    flags = several or ASKED_FOR.get(check.id) or ASKED_FOR.get(check.topic, "")
+    lines += ["", f"Look now{where}, with the fix for your launcher:"]
+    lines += [f"  gpudoctor {look} {flags}".rstrip()]
     return "\n".join(lines) + "\n"
 
 
@@ -116,7 +125,9 @@ def causes(checks: Iterable[Check], message: str) -> list[tuple[Check, str]]:
 
 def readable(pattern: str) -> str:
     """A symptom's pattern as the message that it stands for."""
-    text = re.sub(r"\.[*+]\??", "...", pattern)
+    text = re.sub(r"\(\?i\)", "", pattern).replace("(?:", "(")
+    text = re.sub(r"(?<!\\)\([^()]*\)\?", "", text)  # what may be left out
+    text = re.sub(r"\\s[*+]", " ", text)
+    text = re.sub(r"(\.|\\[Sw]|\[\^?[^]^]+\])[*+]\??", "...", text)
     text = re.sub(r"\\d\+?", "N", text)
-    text = re.sub(r"\(\?:|\(\?i\)", "", text)
     return re.sub(r"\\(.)", r"\1", text)

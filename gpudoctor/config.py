@@ -17,13 +17,14 @@ from msgspec import Struct
 
 from gpudoctor.facts.demands import Demands, PackageDemand, VariableDemand
 from gpudoctor.facts.expectations import STATED
-from gpudoctor.units import parse_count, parse_size
+from gpudoctor.units import MOST, parse_count, parse_size
 
 T = TypeVar("T")
 D = TypeVar("D", bound=PackageDemand | VariableDemand)
 DEFAULT = "train"  # a test holds its file to demanding nothing
 _ONE = ("python", "image_tar", "image_tag")
 _PYTHON = r"\d+(\.\d+)?(\.\*)?"  # its patch release is not told by any file
+_MOST_BYTES = 1 << 20  # of a file
 SYSTEM_FILE = "/etc/gpudoctor/config.toml"
 
 
@@ -108,7 +109,7 @@ def load(path: str | None = None) -> Config:
         return Config()
     try:
         with open(found, "rb") as file:
-            data = _parse(file.read(), found)
+            data = _parse(file.read(_MOST_BYTES + 1), found)
     except OSError as error:
         raise BadConfig(f"{found}: {error.strerror}") from None
     if os.path.basename(found) == "pyproject.toml":
@@ -222,7 +223,7 @@ def _profile(name: str) -> Profile:
     if _is_path(name):
         try:
             with open(name, "rb") as file:
-                raw = file.read()
+                raw = file.read(_MOST_BYTES + 1)
         except OSError as error:
             raise BadConfig(f"profile {name}: {error.strerror}") from None
     else:
@@ -268,13 +269,27 @@ def _parse(raw: bytes, where: str) -> dict[str, Any]:
         import tomllib
     else:
         import tomli as tomllib
+    if len(raw) > _MOST_BYTES:
+        raise BadConfig(f"{where}: more than {_MOST_BYTES} bytes")
     try:
-        return tomllib.loads(raw.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(raw.decode(), parse_float=_number)
+    except (ValueError, RecursionError) as error:
         raise BadConfig(f"{where}: not TOML: {error}") from None
 
 
-def _convert(data: object, kind: type[T], where: str) -> T:
+def _number(text: str) -> int | float:
+    """A whole one where it is: `model-params = 10e9` is a count."""
+    value = float(text)
+    return int(value) if value.is_integer() else value
+
+
+def _convert(data: dict[str, Any], kind: type[T], where: str) -> T:
+    from gpudoctor.facts.workload import FLAGS
+
+    told = data.get("workload")
+    for flag in FLAGS if isinstance(told, dict) else ():
+        if isinstance(told.get(flag), bool):
+            told[flag] = int(told[flag])  # as the other fields of a workload
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
@@ -305,7 +320,7 @@ def _of_kind(value: int | str, kind: object, name: str) -> int | str:
     Raises:
         ValueError: it is not of that kind.
     """
-    from gpudoctor.facts.workload import METHODS, SHARDINGS
+    from gpudoctor.facts.workload import AT_LEAST_ONE, METHODS, SHARDINGS
 
     words = {"method": METHODS, "sharding": SHARDINGS}
     if name in words and value not in words[name]:
@@ -314,6 +329,8 @@ def _of_kind(value: int | str, kind: object, name: str) -> int | str:
         raise ValueError(f"{value!r} is not a text")
     if kind is int and isinstance(value, str):
         value = (parse_size if name.endswith("_bytes") else parse_count)(value)
-    if isinstance(value, int) and value < 0:
-        raise ValueError(f"{value} is below 0")
+    least = 1 if name in AT_LEAST_ONE else 0
+    if isinstance(value, int) and not least <= value <= MOST:
+        below = f"{value} is below {least}"
+        raise ValueError(below if value < least else "more than there is of anything")
     return value

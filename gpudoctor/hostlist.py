@@ -28,6 +28,13 @@ def fold(names: Iterable[str]) -> str:
     return ",".join(_folded(order, _padded(groups)))
 
 
+def ranges(numbers: Iterable[int]) -> str:
+    """Numbers, sorted, each once: "0-3,7"."""
+    found = sorted(set(numbers))
+    runs = _ranges(found) if found else ()
+    return ",".join(f"{first}" if first == last else f"{first}-{last}" for first, last in runs)
+
+
 def _padded(groups: dict[tuple[str, int, str], set[int]]) -> dict[tuple[str, int, str], set[int]]:
     """Numbers without a leading zero that are as long as padded ones belong to those."""
     for head, width, tail in [key for key in groups if key[1]]:

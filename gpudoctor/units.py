@@ -3,6 +3,7 @@
 import re
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+MOST = 1 << 60  # no machine has so many bytes, no model so many parameters
 
 _FACTORS = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
 _THOUSANDS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
@@ -29,7 +30,7 @@ def parse_size(text: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", text, re.IGNORECASE)
     if match is None:
         raise ValueError(f"{text!r} is not a size such as 512MiB or 16g")
-    return int(float(match[1]) * _FACTORS[match[2].lower()])
+    return int(_possible(text, float(match[1]) * _FACTORS[match[2].lower()]))
 
 
 def parse_count(text: str) -> int:
@@ -41,7 +42,13 @@ def parse_count(text: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:[eE]\d{1,2})?)\s*([kKmMbBtT]?)\s*", text)
     if match is None:
         raise ValueError(f"{text!r} is not a count such as 10e9, 7B or 345M")
-    return round(float(match[1]) * _THOUSANDS[match[2].lower()])
+    return round(_possible(text, float(match[1]) * _THOUSANDS[match[2].lower()]))
+
+
+def _possible(text: str, value: float) -> float:
+    if value > MOST:
+        raise ValueError(f"{brief(text, 30)!r} is more than there is of anything")
+    return value
 
 
 def power_of_two(count: int) -> int:

@@ -315,6 +315,7 @@ def test_collect_brings_every_fact_and_its_report_can_be_judged_again():
     assert set(facts["nodes"][0]["facts"]) == {name_of(kind) for kind in builtin_kinds()} - {
         "launch",  # read off a file, by lint
         *("members", "nodes", "links"),  # of several nodes
+        "shm_use",  # of processes that somebody names
     }
     assert again.returncode in (0, 1, 3)
     assert json.loads(again.stdout)["nodes"][0]["facts"].keys() == facts["nodes"][0]["facts"].keys()
@@ -362,6 +363,41 @@ def test_ignored_findings_stay_visible_but_do_not_count(site, tmp_path):
     assert done.returncode == 0
     assert "known, INFRA-1" in done.stdout
     assert "expired" in done.stdout
+
+
+def test_list_shows_what_profiles_demand():
+    rows = json.loads(run("list", "--profiles", "-f", "json").stdout)
+    text = run("list", "--profiles").stdout
+
+    assert {row["name"] for row in rows} >= {"train", "nemo-single-gpu", "rocm-ddp", "cpm-9g"}
+    assert "  package torch ==1.13.1\n" in text
+    assert "  variable NVTE_FWD_LAYERNORM_SM_MARGIN=16: harmful\n" in text
+    assert run("list", "--profiles", "-f", "markdown").stdout.startswith("### ")
+
+
+def test_list_shows_the_sites_own_profile_too(tmp_path):
+    (tmp_path / "ours.toml").write_text("about = 'Our vision jobs'\ninherit = 'ddp'\n")
+    (tmp_path / "gpudoctor.toml").write_text("profile = 'ours.toml'\n")
+
+    done = run("list", "--profiles", "--config", str(tmp_path / "gpudoctor.toml"))
+    (tmp_path / "ours.toml").write_text("inherit = 'ddp'\n")
+    broken = run("list", "--profiles", "--config", str(tmp_path / "gpudoctor.toml"))
+
+    assert "Our vision jobs" in done.stdout
+    assert (broken.returncode, "missing required field `about`" in broken.stderr) == (2, True)
+
+
+def test_facts_collected_for_a_profile_are_judged_by_it_elsewhere(tmp_path):
+    text = "about = 'ours'\n[[packages]]\nname = 'no-such-package-of-ours'\n"
+    (tmp_path / "ours.toml").write_text(text)
+    facts = run("collect", "--profile", str(tmp_path / "ours.toml")).stdout
+
+    done = run("check", "profile-packages", "--facts", "-", "-f", "json", input=facts)
+    (result,) = json.loads(done.stdout)["nodes"][0]["results"]
+
+    assert done.returncode == 1
+    assert result["summary"] == "no-such-package-of-ours is not installed"
+    assert run("collect", "--profile", "nix").returncode == 2
 
 
 def test_list_shows_all_and_explain_knows_each():

@@ -72,6 +72,11 @@ def test_mistakes_are_named_with_file_and_key(tmp_path, text, says):
     assert path in str(bad.value)
 
 
+def test_what_is_too_large_is_not_read():
+    with pytest.raises(config.BadConfig, match="more than 1048576 bytes"):
+        config.load("/dev/zero")
+
+
 def test_missing_file_is_said(tmp_path):
     with pytest.raises(config.BadConfig, match="No such file"):
         config.load(str(tmp_path / "none.toml"))

@@ -36,6 +36,7 @@ def net_job(job: Job) -> Finding:
     wait until the store gives up: "Timed out after 301 seconds waiting for clients. 1/2
     clients joined", or for ever.
     """
+    job = job_variables.without_profile(job)
     found = [*_unreadable(job), *_too_large(job), *_miscounted(job), *_of_others(job)]
     told = [f"{n}={value}" for claims in job.claims.values() for n, value in claims.items()]
     if found:

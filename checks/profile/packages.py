@@ -22,7 +22,6 @@ from gpudoctor import (
     unknown,
 )
 from gpudoctor.facts.job_python import normal
-from gpudoctor.rules.versions import matches
 
 GUESSED = ("PATH", "gpudoctor's own")  # how a Python was chosen that nobody named
 
@@ -56,7 +55,7 @@ def profile_packages(
     version, wanted = job_python.version, demands.python
     wrong = {d.name: words for d in demands.packages if (words := _fault(d, installed))}
     told = [f"{wrong[d.name]}{_because(d)}" for d in demands.packages if d.name in wrong]
-    if not matches(version, wanted):
+    if not _is_of(version, wanted):
         summary = f"Python is {version}, {demands.by} demands {wanted}"
         return fail(brief(summary), _anew(demands), evidence=told, basis=demands.basis)
     if wrong:
@@ -96,9 +95,15 @@ def _fault(demand: PackageDemand, installed: Mapping[str, str]) -> str:
     found = installed.get(normal(demand.name))
     if found is None:
         return f"{demand.name} is not installed{_needs(demand)}"
-    if not found or matches(found, demand.versions):
+    if not found or _is_of(found, demand.versions):
         return ""
     return f"{demand.name} is {found}{_needs(demand)}"
+
+
+def _is_of(version: str, specifiers: str) -> bool:
+    from gpudoctor.rules.versions import matches  # a run without demands needs none of it
+
+    return matches(version, specifiers)
 
 
 def _needs(demand: PackageDemand) -> str:

@@ -26,6 +26,9 @@ _COMMANDS = {
     "lint": "Judge launch files before they run, and correct them",
     "list": "All checks, profiles or formats; the JSON schema",
     "report": "Show again what a run wrote, in any format, or with less in it",
+    "shm": "How much shared memory a job needs; measure a running one",
+    "triage": "What a log says went wrong first, and how to mend it",
+    "watch": "During training: speak when something goes wrong",
 }
 
 

@@ -57,7 +57,7 @@ def check(
     if meeting.code:
         several["code"] = os.path.abspath(meeting.code)
     machine = options.machine_of(given, settings, several)
-    job = job_variables.read(machine.env, machine.told)
+    job = job_variables.read(machine.env, machine.told, machine.shape)
     try:
         here = place(job if job.claims else None, machine.env, meeting.port)
     except NoPlace as error:

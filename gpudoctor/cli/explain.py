@@ -1,5 +1,6 @@
 """`gpudoctor explain`: the documentation of a check, or the causes of an error message."""
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -8,6 +9,12 @@ import click
 from gpudoctor import Check, catalogue, run
 from gpudoctor.check import LAUNCH
 from gpudoctor.cli import options
+from gpudoctor.cli.triage import launcher_here
+from gpudoctor.triage.conclude import conclude
+from gpudoctor.triage.document import Sighting
+from gpudoctor.triage.look import UNKNOWN, Story
+from gpudoctor.triage.reading import Source
+from gpudoctor.triage.rule import builtin
 
 
 @click.command("explain")
@@ -22,7 +29,8 @@ def command(
 ) -> None:
     """What a check looks at, what breaks later, who must act.
 
-    With --message: which checks find the cause of an error. Exit code 1 if none does.
+    With --message: what an error means, its way out, and which checks find its cause. Exit code 1
+    if nothing here knows it.
     """
     if (check_id is None) == (message is None):
         raise click.UsageError("name one check, or give an error with --message")
@@ -38,13 +46,21 @@ def command(
 
 
 def _explain_message(checks: Sequence[Check], message: str) -> None:
-    causes = catalogue.causes(checks, message)
+    told = _told(message)
+    for one in told:
+        click.echo("\n".join(_lines(one)) + "\n")
+    known = {name for one in told for name in one.checks}
+    causes = [(check, "") for check in checks if check.id in known]
+    causes += [pair for pair in catalogue.causes(checks, message) if pair[0].id not in known]
     if not causes:
-        click.echo("No check knows this message.")
-        sys.exit(1)
+        if not told:
+            click.echo("No check knows this message.")
+        sys.exit(not told)
     click.echo("This can come from:\n")
     for check, words in causes:
-        click.echo(f"  {check.id:20} unless: {check.title}\n{'':23}matches: {words[:100]}")
+        click.echo(f"  {check.id:20} unless: {check.title}")
+        if words:
+            click.echo(f"{'':23}matches: {words[:100]}")
     several = [check for check, _ in causes if catalogue.of_several(check)]
     ids = [check.id for check, _ in causes if check.topic != LAUNCH and check not in several]
     if ids or not several:
@@ -55,3 +71,22 @@ def _explain_message(checks: Sequence[Check], message: str) -> None:
         flags = max(map(catalogue.of_several, several), key=len)
         words = " ".join(check.id for check in several)
         click.echo(f"\nOn every node of the job: gpudoctor check {flags} {words}")
+
+
+def _told(message: str) -> list[Sighting]:
+    """What the rules of `triage` know of it, what happened first coming first."""
+    story = Story(builtin())
+    text = io.BytesIO(message.encode("utf-8", "replace"))
+    story.read([Source("message", lambda: io.BufferedReader(text))])
+    found = conclude(story, here=launcher_here)
+    told = [one for one in (found.first, *found.others, *found.notes) if one]
+    return [one for one in told if one.rule != UNKNOWN.id]
+
+
+def _lines(one: Sighting) -> list[str]:
+    lines = [f"{one.means} ({one.rule})"]
+    lines += [f"  Why: {one.why}"] if one.why else []
+    for fix in one.fixes:
+        lines += [f"  Fix: {fix.text}".rstrip()]
+        lines += [f"    {line}" for command in fix.commands for line in command.split("\n")]
+    return lines

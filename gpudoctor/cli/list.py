@@ -26,6 +26,7 @@ def _schema_flag(name: str, what: str) -> Callable[[Any], Any]:
 @_schema_flag("facts-schema", "a facts file")
 @_schema_flag("diff-schema", "`diff A B -f json`")
 @_schema_flag("fleet-schema", "`report DIR -f json`")
+@_schema_flag("triage-schema", "`triage LOG -f json`")
 @click.option("-f", "--format", "shape", type=click.Choice(list(_SHAPES)), default="text")
 @options.own
 def command(
@@ -82,6 +83,14 @@ def _fleet_schema() -> str:
     return _published(msgspec.json.schema(Fleet), SCHEMA)
 
 
+def _triage_schema() -> str:
+    import msgspec
+
+    from gpudoctor.triage.document import SCHEMA, Triage
+
+    return _published(msgspec.json.schema(Triage), SCHEMA)
+
+
 def _facts_schema() -> str:
     import msgspec
 
@@ -128,4 +137,5 @@ _SCHEMAS = {
     "facts-schema": _facts_schema,
     "diff-schema": _diff_schema,
     "fleet-schema": _fleet_schema,
+    "triage-schema": _triage_schema,
 }

@@ -386,9 +386,9 @@ def machine(
         cwd: str | None = os.getcwd()
     except OSError:
         cwd = None
-    shape = unsaid(profile.workload, os.environ)
-    told = {**shape, **(more or {}), **settings.workload, **_told(place)}
-    checkpoint_dir = told.get("checkpoint_dir")
+    told = {**(more or {}), **settings.workload, **_told(place)}
+    shape = unsaid(profile.workload, os.environ, told)
+    checkpoint_dir = told.get("checkpoint_dir", shape.get("checkpoint_dir"))
     return Machine(
         os.path.abspath(place.root),
         cwd=cwd,
@@ -396,4 +396,5 @@ def machine(
         checkpoint_dir=str(checkpoint_dir) if checkpoint_dir else None,
         told=told,
         demands=_demands(place, profile),
+        shape=shape,
     )

@@ -23,19 +23,20 @@ from gpudoctor.probes.watched.gpus import GpusSource
 from gpudoctor.probes.watched.job import JobSource
 from gpudoctor.probes.watched.kernel import KernelSource
 from gpudoctor.probes.watched.links import NetworkSource, RdmaSource
-from gpudoctor.probes.watched.logs import LogsSource
+from gpudoctor.probes.watched.logs import NOT_THERE, LogsSource
 from gpudoctor.probes.watched.places import PlacesSource
 from gpudoctor.probes.watched.staying import Staying
 from gpudoctor.redact import cut_secrets
 from gpudoctor.sheet import clean
 from gpudoctor.units import count_of, size
 from gpudoctor.watch.event import Event
-from gpudoctor.watch.look import Job, Line, Link, Look, Port, Space
+from gpudoctor.watch.look import Job, Link, Logs, Look, Port, Space
 from gpudoctor.watch.loop import FIRST, GATHER, Ended, Loop
 from gpudoctor.watch.watch import PATIENCE, Watch
 
 SCHEMA = "gpudoctor.watch/1"
 LEAST = 0.05  # seconds between looks
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FACTORS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 # Why it ended, in words.
 _ENDS = {
@@ -74,15 +75,6 @@ def _pids(
     return tuple(map(int, words))
 
 
-def _logs(
-    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
-) -> tuple[str, ...]:
-    for path in given:
-        if os.path.isdir(path) or (os.path.exists(path) and not os.access(path, os.R_OK)):
-            raise click.BadParameter(f"{path} cannot be read as a file")
-    return given
-
-
 def _pattern(context: click.Context, parameter: click.Parameter, given: str | None) -> str | None:
     try:
         re.compile(given or "")
@@ -104,7 +96,7 @@ def _pattern(context: click.Context, parameter: click.Parameter, given: str | No
 @options.option("--pid", multiple=True, callback=_pids, metavar="PID,...", help="Of the job.")
 @options.option("--match", callback=_pattern, metavar="REGEX", help="Of the job's command lines.")
 @options.option(
-    "--log", multiple=True, callback=_logs, metavar="FILE", help="Follow it; it may come later."
+    "--log", multiple=True, metavar="FILE", help="Follow it; it may come later."
 )
 @options.option("--checkpoint-dir", multiple=True, metavar="DIR", help="Its space is watched.")
 @options.option(
@@ -138,14 +130,18 @@ def command(
     """
     gc.enable()  # the others end in a moment; this may run for weeks
     voice = _Text() if format_ == "text" else _Json()
-    with catching() as interrupt, _woken() as woken:
+    with catching(ENDS) as interrupt, _woken() as woken:
         loop = _loop(woken, pid, match or "", log, checkpoint_dir)
         try:
             look = loop.first(interrupt)
             watched, unseen = [*_watched(look, log)], {**loop.unseen, **look.gaps}
             if match and look.job and not look.job.processes:
                 unseen["processes"] = f"none matches {match!r} yet"
-            unseen |= {path: "not there yet" for path in log if not os.path.exists(path)}
+            unread = look.logs.unread if look.logs else {}
+            for path, why in unread.items():
+                if why != NOT_THERE:
+                    raise click.UsageError(f"--log {path} cannot be read: {why}")
+            unseen |= unread
             if not watched:
                 say(f"nothing can be watched: {_why(unseen)}")
                 sys.exit(3)
@@ -200,6 +196,8 @@ class _Json:
 
 def _out(line: str) -> bool:
     """Print a line at once; False if nobody listens any more."""
+    if sys.stdout is None:  # it was closed when we started
+        return False
     encoding = sys.stdout.encoding or "utf-8"
     try:
         sys.stdout.buffer.write(f"{line}\n".encode(encoding, "backslashreplace"))
@@ -226,7 +224,7 @@ def _loop(
     if places:
         sources.append(Staying("places", partial(PlacesSource, places), tuple[Space, ...], GATHER))
     if logs:
-        sources.append(Staying("logs", partial(LogsSource, logs), tuple[Line, ...], GATHER))
+        sources.append(Staying("logs", partial(LogsSource, logs), Logs, GATHER))
     gc.freeze()  # what is here by now is shared with the children as long as nobody touches it
     for number, source in enumerate(sources):
         source.begin(sources[:number])

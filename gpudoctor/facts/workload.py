@@ -8,6 +8,12 @@ from gpudoctor.snapshot import Fact
 
 METHODS = ("pretrain", "full", "lora", "inference")
 SHARDINGS = ("none", "zero1", "zero2", "zero3")  # zero3 is also FSDP's full sharding
+FLAGS = ("recompute", "offload")
+AT_LEAST_ONE = (
+    *("local_ranks", "nodes", "prefetch", "micro_batch", "sequence_length"),
+    *("model_parallel", "weight_bits", "accumulation"),
+)
+"""Fields of which none is no job."""
 
 
 class Workload(Fact, frozen=True, kw_only=True):

@@ -29,10 +29,11 @@ class Machine:
         told: what options and configuration say of the job: nodes, local_ranks, node_rank,
             master_addr, master_port; cluster: nodes are compared; code: the directory of the
             job's own code.
+        shape: nodes and local_ranks as the profile has them, where nobody tells.
         demands: what the profile asks for beyond the machine, or None: nothing.
     """
 
-    __slots__ = ("checkpoint_dir", "cwd", "demands", "env", "python", "root", "told")
+    __slots__ = ("checkpoint_dir", "cwd", "demands", "env", "python", "root", "shape", "told")
 
     def __init__(
         self,
@@ -43,6 +44,7 @@ class Machine:
         checkpoint_dir: str | None = None,
         told: Mapping[str, int | str] | None = None,
         demands: "Demands | None" = None,
+        shape: Mapping[str, int | str] | None = None,
     ) -> None:
         self.root = root
         self.env: Mapping[str, str] = dict(os.environ) if root == "/" else {}
@@ -52,6 +54,7 @@ class Machine:
         self.python = python
         self.checkpoint_dir = checkpoint_dir
         self.told = told or {}
+        self.shape = shape or {}
         self.demands = demands
 
     @property

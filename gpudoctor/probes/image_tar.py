@@ -1,31 +1,17 @@
 """Look into a container image that is kept in a file: by headers and seeks."""
 
-import io
 import os
 import stat
 import time
 
 from msgspec.structs import replace
 
-from gpudoctor.facts.image_tar import END_MARK, ImageTar
+from gpudoctor.facts.image_tar import ImageTar
 from gpudoctor.probes import Machine, error_words, probe
 from gpudoctor.probes.contents import ENOUGH, mistaken
-from gpudoctor.probes.image_manifest import Kept
-from gpudoctor.probes.tar import (
-    BLOCK,
-    Compressed,
-    Corrupt,
-    Cut,
-    Garbled,
-    Plain,
-    Source,
-    Unread,
-    Walk,
-)
 from gpudoctor.snapshot import Absent
 
 SECONDS = 4.0  # for reading; a compressed file is uncompressed so long
-MOST = 20_000  # members; of an image there are some hundreds
 UNREAD = ("xz", "zstd")  # the first may take gigabytes, the second is in no Python before 3.14
 _COMPRESSIONS = {
     b"\x1f\x8b": "gzip",
@@ -40,7 +26,6 @@ _OTHERS = {
     b"hsqs": "SquashFS image",
     b"#!/usr/bin/env run-singularity": "Apptainer image",
 }
-_ROOT_TREE = {"bin", "dev", "etc", "lib", "proc", "root", "sbin", "sys", "tmp", "usr", "var"}
 NONE = "no image is asked for: --image-tar FILE, or `image-tar` of a profile"
 
 
@@ -86,7 +71,9 @@ def read(path: str, seconds: float = SECONDS) -> ImageTar:
             return found
         if found.compression in UNREAD:
             return replace(found, unread=f"{found.compression} is not read here")
-        return _walked(found, _source(file, found.compression, time.monotonic() + seconds))
+        from gpudoctor.probes.image_walk import walked
+
+        return walked(found, file, time.monotonic() + seconds)
 
 
 def _mistaken(start: bytes) -> str:
@@ -97,49 +84,3 @@ def _mistaken(start: bytes) -> str:
 
 def _named(starts: dict[bytes, str], start: bytes) -> str:
     return next((name for begin, name in starts.items() if start.startswith(begin)), "")
-
-
-def _source(file: io.FileIO, compression: str, until: float) -> Source:
-    if compression == "gzip":
-        import gzip
-
-        return Compressed(gzip.GzipFile(fileobj=file), until)
-    if compression == "bzip2":
-        import bz2
-
-        return Compressed(bz2.BZ2File(file), until)
-    return Plain(file.fileno(), until)
-
-
-def _walked(found: ImageTar, source: Source) -> ImageTar:
-    walk, members, kept = Walk(source), 0, Kept()
-    try:
-        for member in walk:
-            members += 1
-            if members > MOST:
-                raise Unread(f"more than {MOST} members")
-            kept.take(member, source)
-        if isinstance(source, Compressed):
-            source.drain()
-        elif source.end is not None:
-            found = replace(found, unfilled=max(0, source.end - walk.at - 2 * BLOCK))
-    except Corrupt as error:
-        if not members and not isinstance(error, Garbled):
-            return replace(found, mistaken=f"{found.compression} file that is no tar".strip())
-        found = replace(found, corrupt=str(error))
-    except Cut as cut:
-        if not walk.at and isinstance(source, Plain):
-            return replace(found, mistaken="file that is no tar")
-        found = replace(found, cut=cut.inside or END_MARK, lacking=cut.lacking)
-    except Unread as given_up:
-        found = replace(found, unread=str(given_up))
-    layout, images, corrupt = kept.images()
-    return replace(
-        found,
-        at=walk.at,
-        members=members,
-        root_tree=len(kept.tops & _ROOT_TREE) >= 3,
-        layout=layout,
-        images=images,
-        corrupt=found.corrupt or ("" if found.cut else corrupt),
-    )

@@ -9,7 +9,7 @@ from gpudoctor.snapshot import Absent
 @probe()
 def job(machine: Machine) -> Job | Absent:
     """What launchers, job scripts and the person at the keyboard say."""
-    found = job_variables.read(machine.env, machine.told)
+    found = job_variables.read(machine.env, machine.told, machine.shape)
     if not found.claims:
         return Absent("no launcher told anything: no RANK, WORLD_SIZE, MASTER_ADDR, --master-addr")
     return found

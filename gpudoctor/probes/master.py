@@ -28,13 +28,13 @@ TIME_WAIT, LISTEN = "06", "0A"  # include/net/tcp_states.h
 
 def unnamed(machine: Machine) -> str:
     """Why there is no master to look for; empty: there is one."""
-    job = job_variables.read(machine.env, machine.told)
+    job = job_variables.read(machine.env, machine.told, machine.shape)
     return "" if job.master_addr else "no MASTER_ADDR is set, and no --master-addr given"
 
 
 def contacts(machine: Machine) -> list[str]:
     """Whom it would ask and connect to, for `--dry-run`."""
-    job = job_variables.read(machine.env, machine.told)
+    job = job_variables.read(machine.env, machine.told, machine.shape)
     port = job.master_port or job_variables.TORCHRUN_PORT
     asked = [] if is_ip(job.master_addr) else [question(machine, job.master_addr)]
     if names_this_machine(machine, job.master_addr):
@@ -54,7 +54,7 @@ def master(machine: Machine) -> Master | Absent:
     """Resolve MASTER_ADDR; connect to it, or bind its port here."""
     if not machine.live:
         return Absent("the master is reached from the live machine only")
-    job = job_variables.read(machine.env, machine.told)
+    job = job_variables.read(machine.env, machine.told, machine.shape)
     name, port = job.master_addr, job.master_port or job_variables.TORCHRUN_PORT
     found = Resolved((name,)) if is_ip(name) else resolve(name)
     seen = Master(

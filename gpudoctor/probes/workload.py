@@ -18,7 +18,7 @@ _NONE = ("", "none", "void", "nodevfiles")  # the last is Slurm's word for no GP
 @probe()
 def workload(machine: Machine) -> Workload:
     """Ranks on this node and nodes of the job; everything else stays assumed."""
-    said = job_variables.read(machine.env, machine.told)
+    said = job_variables.read(machine.env, machine.told, machine.shape)
     job = Workload()
     if said.local_world_size:
         job = job.told({"local_ranks": said.local_world_size}, said.told_by["local_world_size"])
@@ -34,7 +34,7 @@ def workload(machine: Machine) -> Workload:
 
 def one_node(machine: Machine) -> str:
     """Why what lies between nodes need not be looked at; empty: the job spans nodes."""
-    nodes, by = _nodes(machine, job_variables.read(machine.env, machine.told))
+    nodes, by = _nodes(machine, job_variables.read(machine.env, machine.told, machine.shape))
     return "" if nodes > 1 else f"the job is on one node ({by or 'unless --nnodes says more'})"
 
 

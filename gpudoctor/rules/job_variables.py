@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable, Mapping
 
+from msgspec.structs import replace
+
 from gpudoctor.facts.job import Job
 from gpudoctor.redact import value_of
 
@@ -127,6 +129,7 @@ OPTIONS = {
     "master_port": ("master_port", "--master-port"),
 }
 """What a person may tell: the field that it is, and the option."""
+PROFILE = "the profile"
 _LAUNCHERS = {
     "torchrun": ("TORCHELASTIC_RUN_ID", "GROUP_RANK"),
     "openmpi": ("OMPI_COMM_WORLD_RANK",),
@@ -136,8 +139,16 @@ _LAUNCHERS = {
 }
 
 
-def read(env: Mapping[str, str], told: Mapping[str, int | str] | None = None) -> Job:
-    """The job by its variables; what is told on the command line wins."""
+def read(
+    env: Mapping[str, str],
+    told: Mapping[str, int | str] | None = None,
+    shape: Mapping[str, int | str] | None = None,
+) -> Job:
+    """The job by its variables; what is told on the command line wins.
+
+    Args:
+        shape: what the profile says, which is no claim of anybody: it counts where all are silent.
+    """
     found: dict[str, int | str] = {}
     by: dict[str, str] = {}
     claims: dict[str, dict[str, str]] = {}
@@ -157,6 +168,9 @@ def read(env: Mapping[str, str], told: Mapping[str, int | str] | None = None) ->
                 continue
             if field not in found:
                 found[field], by[field] = value, name
+    for name, value in (shape or {}).items():
+        if name in OPTIONS and OPTIONS[name][0] not in found:
+            found[OPTIONS[name][0]], by[OPTIONS[name][0]] = value, PROFILE
     launcher = next((word for word, marks in _LAUNCHERS.items() if _any(marks, env)), "")
     fields: dict[str, object] = {**found, "told_by": by, "claims": claims}
     return Job(launcher=launcher or ("plain" if claims else ""), **fields)  # type: ignore[arg-type]
@@ -173,14 +187,23 @@ def _any(names: tuple[str, ...], env: Mapping[str, str]) -> bool:
     return any(env.get(name) for name in names)
 
 
-def unsaid(told: Mapping[str, int | str], env: Mapping[str, str]) -> dict[str, int | str]:
-    """What of a profile's shape of the job the launcher's own variables do not say."""
-    job = read(env)
+def unsaid(
+    shape: Mapping[str, int | str],
+    env: Mapping[str, str],
+    told: Mapping[str, int | str] | None = None,
+) -> dict[str, int | str]:
+    """What of a profile's shape of the job neither the launcher's variables nor a person say."""
+    job = read(env, told)
     said = {
         "local_ranks": job.local_world_size,
         "nodes": job.nodes or (job.world_size if job.local_world_size else None),
     }
-    return {name: value for name, value in told.items() if not said.get(name)}
+    return {name: value for name, value in shape.items() if not said.get(name)}
+
+
+def without_profile(job: Job) -> Job:
+    """What is claimed of this very job: a profile speaks of all jobs of a kind."""
+    return replace(job, **{field: None for field, by in job.told_by.items() if by == PROFILE})
 
 
 def is_said(name: str, told_by: str) -> bool:

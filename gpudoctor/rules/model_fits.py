@@ -6,7 +6,7 @@ from itertools import islice
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gpudoctor.facts.workload import SHARDINGS, Workload
+from gpudoctor.facts.workload import FLAGS, SHARDINGS, Workload
 from gpudoctor.rules.model_memory import gpu_need, replicas, trains
 from gpudoctor.units import power_of_two
 
@@ -19,7 +19,6 @@ IN_WORDS = {
 }
 RECOMPUTE = "recompute activations (gradient_checkpointing=True)"
 OFFLOAD = 'keep the optimizer on the host (DeepSpeed "offload_optimizer"), and recompute'
-FLAGS = ("recompute", "offload")
 OPTIONS = (
     *("model_params", "method", "local_ranks", "nodes", "micro_batch", "sequence_length"),
     *("sharding", "model_parallel", "weight_bits", *FLAGS),

@@ -7,7 +7,7 @@ from typing import Literal
 from gpudoctor.rules import gpu_log
 from gpudoctor.watch.course import Course
 from gpudoctor.watch.event import Trouble
-from gpudoctor.watch.known import Known
+from gpudoctor.watch.look import Told
 
 KERNEL = "kernel's log"
 OF_MEMORY = r"(?i)oom[-_]|out of memory"  # what stands around it
@@ -29,22 +29,14 @@ def troubles(course: Course) -> Iterator[Trouble]:
             yield _killed(match, pids)
         elif not re.search(OF_MEMORY, line):
             rest.append(line)
-    for told in course.reader.read(KERNEL, rest) if rest else ():
+    text = "".join(f"{line}\n" for line in rest).encode("utf-8", "replace")
+    for told in course.reader.read(KERNEL, text) if rest else ():
         if told.role != "note":
-            yield _told(told, KERNEL, "warning", "kernel")
-    yield from _logs(course)
-
-
-def _logs(course: Course) -> Iterator[Trouble]:
-    lines: dict[str, list[str]] = {}
-    for new in course.now.logs or ():
-        lines.setdefault(new.file, []).append(new.text)
-    for file, texts in lines.items():
-        for told in course.reader.read(file, texts):
-            if told.role != "note":
-                yield _told(told, file, "warning" if told.id == UNKNOWN else "error", "logs")
-    for told in course.reader.chosen(new.text for new in course.now.logs or ()):
-        yield _told(told, "NCCL", "warning", "logs")
+            yield _told(told, "warning", "kernel")
+    for told in course.now.logs.told if course.now.logs else ():
+        if told.role != "note":
+            unsure = told.role == "remark" or told.id == UNKNOWN
+            yield _told(told, "warning" if unsure else "error", "logs")
 
 
 def _of_gpu(event: gpu_log.Event, gpus: dict[str, int]) -> Iterator[Trouble]:
@@ -82,10 +74,10 @@ def _killed(match: re.Match[str], pids: set[int]) -> Trouble:
     )
 
 
-def _told(told: Known, where: str, level: Literal["error", "warning"], source: str) -> Trouble:
+def _told(told: Told, level: Literal["error", "warning"], source: str) -> Trouble:
     return Trouble(
         id=told.id,
-        subject=where if told.rank is None else f"{where}, rank {told.rank}",
+        subject=told.log if told.rank is None else f"{told.log}, rank {told.rank}",
         level=level,
         text=told.means,
         do=told.do,

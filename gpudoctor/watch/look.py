@@ -66,11 +66,27 @@ class Port(Struct, frozen=True, kw_only=True):
     counters: Mapping[str, int] = {}
 
 
-class Line(Struct, frozen=True):
-    """A new line of a log that is followed."""
+class Told(Struct, frozen=True, kw_only=True):
+    """Something that lines of a log told, and the way out."""
 
-    file: str
-    text: str
+    log: str
+    id: str
+    role: str  # that of a rule of `triage`, or "remark"
+    means: str
+    do: str = ""
+    check: str = ""
+    rank: int | None = None
+
+
+class Logs(Struct, frozen=True, kw_only=True):
+    """What the new lines of logs tell.
+
+    Attributes:
+        unread: logs that cannot be read, and why.
+    """
+
+    told: tuple[Told, ...] = ()
+    unread: Mapping[str, str] = {}
 
 
 class Look(Struct, frozen=True, kw_only=True):
@@ -90,5 +106,5 @@ class Look(Struct, frozen=True, kw_only=True):
     rdma: tuple[Port, ...] | None = None
     places: tuple[Space, ...] | None = None
     kernel: tuple[str, ...] | None = None
-    logs: tuple[Line, ...] | None = None
+    logs: Logs | None = None
     gaps: Mapping[str, str] = {}

@@ -1,5 +1,7 @@
 """Look, compare, wait; until it is time to stop."""
 
+import contextlib
+import os
 import select
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -81,34 +83,44 @@ class Loop:
             if look.job and look.job.processes and all(p.ended for p in look.job.processes):
                 return Ended("processes", looks, gaps)
             due = max(due + every, time.monotonic())
-            if until is not None and due > until:
-                self._wait(until - time.monotonic())
-                return Ended("time", looks, gaps)
-            self._wait(due - time.monotonic())
-            if stopped():
+            last = until is not None and due > until
+            heard = self._wait((until if until is not None and last else due) - time.monotonic())
+            if stopped() or not heard:
                 return Ended("interrupted", looks, gaps)
+            if last:
+                return Ended("time", looks, gaps)
             look = self._look(GATHER, stopped)
 
     def end(self) -> None:
         for source in self._sources:
             source.end()
 
-    def _wait(self, seconds: float) -> None:
-        select.select([self._woken], [], [], max(0.0, seconds))
+    def _wait(self, seconds: float) -> bool:
+        """Wait for a time, or a signal; False if meanwhile the last reader of stdout is gone."""
+        wanted = select.poll()
+        wanted.register(self._woken, select.POLLIN)
+        with contextlib.suppress(OSError):  # it was closed when we started
+            os.fstat(1)
+            wanted.register(1, 0)
+        came = dict(wanted.poll(max(0.0, seconds) * 1000))
+        return not came.get(1, 0) & (select.POLLERR | select.POLLHUP)
 
     def _look(self, seconds: float, stopped: Callable[[], bool]) -> Look:
         for source in self._sources:
             if source.idle:
                 source.ask()
         until = time.monotonic() + seconds
-        while not stopped() and (left := until - time.monotonic()) > 0:
+        while not stopped():
             waiting = [source for source in self._sources if source.asked and not source.gone]
-            if not waiting:
-                break
-            ready = select.select([*map(Staying.fileno, waiting), self._woken], [], [], left)[0]
+            # Who has been late once is heard when it answers, and not waited for.
+            left = min(until - time.monotonic(), max((each.left for each in waiting), default=0.0))
+            places = [*map(Staying.fileno, waiting), self._woken]
+            ready = select.select(places, [], [], max(0.0, left))[0]
             for source in waiting:
                 if source.fileno() in ready:
                     source.read()
+            if left <= 0 and not ready:
+                break
         answers: dict[str, Any] = {name: look() for name, look in self._inline.items()}
         gaps: dict[str, str] = {}
         for source in list(self._sources):

@@ -111,7 +111,7 @@ def test_wheel(version, install, install_in_debian):
 
 
 def unit_tests(python: list[str], tree: Path) -> str:
-    tests = [
+    tests: list[str | Path] = [
         "-m",
         "pytest",
         "-q",

@@ -2,27 +2,49 @@
 
 import contextlib
 import os
+import stat
+import time
 from collections.abc import Iterator, Sequence
 
-from gpudoctor.watch.look import Line
+from gpudoctor.probes import error_words
+from gpudoctor.watch.known import Reader
+from gpudoctor.watch.look import Logs, Told
 
-MOST_BYTES = 4 << 20  # of a file in one look; the next look goes on
-LONGEST = 1 << 16  # bytes of a line
+SECONDS = 2.0  # of reading in one look; the next look goes on
+PIECE = 1 << 20  # bytes
+LONGEST = 1 << 16  # bytes of a line that is not complete
+NOT_THERE = "not there yet"
 
 
 class LogsSource:
-    """New lines of files. What stands in them at the beginning is not new."""
+    """What new lines of files tell. What stands in them at the beginning is not new."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         self._files = [_Followed(path) for path in paths]
+        self._reader = Reader()
 
-    def __call__(self) -> tuple[Line, ...]:
-        return tuple(Line(file.path, line) for file in self._files for line in file.lines() if line)
+    def __call__(self) -> Logs:
+        until = time.monotonic() + SECONDS
+        told: list[Told] = []
+        for file in self._files:
+            for text in file.texts(until):
+                told += self._reader.read(file.path, text)
+        told += self._reader.chosen()
+        self._files.append(self._files.pop(0))  # one that grows too fast starves no other
+        unread = {file.path: file.unread for file in self._files if file.unread}
+        return Logs(told=tuple(told), unread=unread)
 
 
 class _Followed:
+    """A file.
+
+    Attributes:
+        unread: why it cannot be read; empty: it can.
+    """
+
     def __init__(self, path: str) -> None:
         self.path = path
+        self.unread = ""
         self._file = -1
         self._rest = b""
         self._open()
@@ -30,40 +52,55 @@ class _Followed:
             with contextlib.suppress(OSError):  # a pipe has no end to go to
                 os.lseek(self._file, 0, os.SEEK_END)
 
-    def lines(self) -> Iterator[str]:
-        """Complete lines that have come since."""
-        text = self._new()
-        if len(text) < MOST_BYTES and self._is_another():
-            text += b"\n" if text or self._rest else b""
+    def texts(self, until: float) -> Iterator[bytes]:
+        """Complete lines that have come since, many at once."""
+        yield from self._new(until)
+        if time.monotonic() < until and self._is_another():
+            yield from self._new(until)  # of the old one, what came meanwhile
+            if self._rest:
+                yield self._rest + b"\n"
+            self._rest = b""
             self._open()
-            text += self._new()
-        *lines, self._rest = (self._rest + text).replace(b"\r", b"\n").split(b"\n")
-        if len(self._rest) > LONGEST:
-            lines, self._rest = [*lines, self._rest], b""
-        for line in lines:
-            yield line[:LONGEST].decode("utf-8", "replace")
+            yield from self._new(until)
 
     def _open(self) -> None:
         if self._file >= 0:
             os.close(self._file)
+        self._file, self.unread = -1, ""
         try:
-            self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:
-            self._file = -1
+            file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            self.unread = NOT_THERE
+        except OSError as error:
+            self.unread = error_words(error)
+        else:
+            if stat.S_ISDIR(os.fstat(file).st_mode):
+                self.unread = "a directory"
+                os.close(file)
+            else:
+                self._file = file
 
-    def _new(self) -> bytes:
+    def _new(self, until: float) -> Iterator[bytes]:
         if self._file < 0:
-            return b""
-        chunks, left = [], MOST_BYTES
+            return
         with contextlib.suppress(OSError):
             if os.fstat(self._file).st_size < os.lseek(self._file, 0, os.SEEK_CUR):
                 os.lseek(self._file, 0, os.SEEK_SET)  # it was cut: what is there now is new
                 self._rest = b""
-        with contextlib.suppress(OSError):
-            while left > 0 and (chunk := os.read(self._file, min(left, 1 << 18))):
-                chunks.append(chunk)
-                left -= len(chunk)
-        return b"".join(chunks)
+        while time.monotonic() < until and (piece := self._piece()):
+            text = self._rest + piece.replace(b"\r", b"\n")
+            end = text.rfind(b"\n") + 1
+            self._rest = text[end:]
+            if len(self._rest) > LONGEST:  # who writes no lines is read all the same
+                end, self._rest = len(text), b""
+            if end:
+                yield text[:end]
+
+    def _piece(self) -> bytes:
+        try:
+            return os.read(self._file, PIECE)
+        except OSError:  # of a pipe: nothing is there now
+            return b""
 
     def _is_another(self) -> bool:
         """Whether the path leads to another file than the one that is open."""
@@ -72,6 +109,6 @@ class _Followed:
         except OSError:
             return False  # moved away, and the new one not made yet: there may be more in the old
         if self._file < 0:
-            return True
+            return not stat.S_ISDIR(there.st_mode)
         here = os.fstat(self._file)
         return (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino)

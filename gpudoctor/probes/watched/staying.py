@@ -77,6 +77,11 @@ class Staying:
         waited = time.monotonic() - self.asked if self.asked else 0.0
         return waited if waited >= self._seconds else 0.0
 
+    @property
+    def left(self) -> float:
+        """Seconds that it still has to answer in."""
+        return self._seconds - (time.monotonic() - self.asked)
+
     def ask(self) -> None:
         """Have it look."""
         assert self._ours
@@ -133,7 +138,7 @@ def _serve(make: Callable[[], Callable[[], Any]], asked: socket.socket) -> NoRet
     """The child's life: it looks whenever it is asked, until there is nobody to ask."""
     try:
         os.setpgid(0, 0)  # with what it starts itself, it can be killed as one
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         silence({asked.fileno()})

@@ -1,0 +1,1 @@
+"""Formats for what logs tell. Each has `render(triage, page) -> str`."""
