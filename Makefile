@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: test environment lab-packages lint unit lab gpu browser bench pythons docs clean
+.PHONY: test environment lab-packages lint unit lab gpu browser bench pythons docs words clean
 
 # Other lanes load the machine, measure, or hold a thing of which there is one: one by one.
 test: lint lab-packages unit
@@ -44,6 +44,10 @@ docs: environment
 	echo '<!-- From here on made by `make docs` from gpudoctor/profiles; do not edit. -->' >>docs/profiles.md
 	echo >>docs/profiles.md
 	$(BIN)/gpudoctor list --profiles -f markdown >>docs/profiles.md
+
+words: environment
+	$(BIN)/python -m gpudoctor.triage.words >words.json
+	mv words.json gpudoctor/triage/words.json
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -84,7 +84,13 @@ def _free(gpu: Gpu, started: bool) -> int:
 
 def _fits(job: Workload, gpu: Gpu, free: int, gpus: int) -> Finding:
     from gpudoctor.rules.model_fits import command, ways
-    from gpudoctor.rules.model_memory import gpu_need, most_economical, named, trains
+    from gpudoctor.rules.model_memory import (
+        gpu_need,
+        least_quantized,
+        most_economical,
+        named,
+        trains,
+    )
 
     total, best = gpu.memory_bytes or 0, most_economical(job, gpus)
     least, most = gpu_need(best), gpu_need(best if not trains(job) else job)
@@ -98,6 +104,11 @@ def _fits(job: Workload, gpu: Gpu, free: int, gpus: int) -> Finding:
     fix = Fix(text=text[0].upper() + text[1:], commands=[command(way.job) for way in found[:1]])
     if least.least > total:
         summary = f"{model}: at least {size(least.least)}, a GPU has {size(total)}"
+        quantized = least_quantized(best)
+        if quantized is not None and quantized <= total:
+            summary = f"{model}: {size(least.least)} in 16 bits, a GPU has {size(total)}"
+            evidence.append(f"weights of 4 bits would be {size(quantized)}; --weight-bits tells")
+            return warn(summary, fix, evidence=evidence, basis="rule-of-thumb")
         return fail(summary, fix, evidence=evidence, basis="measured")
     if most.usual <= total:
         text, commands = "End what else holds memory of the GPU", [HOLDERS[gpu.vendor]]
@@ -154,19 +165,23 @@ def resource_memory(
     rooms = _rooms(system, cgroup)
     if not rooms:
         return skip("neither the machine's memory nor a limit of it is known")
-    from gpudoctor.rules.model_memory import host_need, named
+    from gpudoctor.rules.model_memory import host_need, most_economical, named, trains
 
-    need = host_need(workload, job_python.nccl if job_python else None)
+    # Where the GPUs are thought to hold one model together, so are the ranks that load it.
+    job = workload if trains(workload) else most_economical(workload)
+    need = host_need(job, job_python.nccl if job_python else None)
     total, _, where = min(rooms)
     free = min(free for _, free, _ in rooms)
     model = f"{named(workload.model_params)}, {workload.method}"
     evidence = [f"at least {size(need.least)}, however it is loaded", *need.arithmetic]
+    evidence += _economy(workload, job)
     fix = _more_memory(workload, need.usual, where, system)
     if need.least > total:
         summary = f"{model}: at least {size(need.least)}, {where} {size(total)}"
         return fail(summary, fix, evidence=evidence, basis="rule-of-thumb")
     if need.usual > free:
-        summary = f"{model}: {size(need.usual)}, {size(free)} of {size(total)} free"
+        room = size(free) if free == total else f"{size(free)} of {size(total)}"
+        summary = f"{model}: about {size(need.usual)} needed, {room} free"
         return warn(summary, fix, evidence=evidence, basis="rule-of-thumb")
     if cgroup and "memory" in cgroup.unseen:
         return skip(f"{UNSEEN}; the machine itself has enough")

@@ -187,7 +187,7 @@ def _need(
     pairs = gpus.pairs if gpus else ()
     p2p = bool(pairs) and all(pair.p2p == "ok" and pair.path in DIRECT for pair in pairs)
     told = environment.values if environment else {}
-    if "NCCL_P2P_DISABLE" in told or "NCCL_P2P_LEVEL" in told:
+    if told.get("NCCL_P2P_DISABLE", "0") != "0" or "NCCL_P2P_LEVEL" in told:
         p2p = False
     return shm_need(workload, job_python.nccl if job_python else None, p2p=p2p)
 

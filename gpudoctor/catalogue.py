@@ -13,7 +13,7 @@ ASKED_FOR = {  # by which options: of a check, of all others of its topic
     "profile-files": "--data PATH",
     "profile-image": "--image-tar FILE",
     "resource": "--model-params 7B --method full",
-    "resource-exchange": "--model-params 7B --method full --nnodes 2 --micro-batch 1",
+    "resource-exchange": "--model-params 7B --method full --nnodes 2",
 }
 
 
@@ -128,6 +128,7 @@ def readable(pattern: str) -> str:
     text = re.sub(r"\(\?i\)", "", pattern).replace("(?:", "(")
     text = re.sub(r"(?<!\\)\([^()]*\)\?", "", text)  # what may be left out
     text = re.sub(r"\\s[*+]", " ", text)
+    text = re.sub(r"[\w\"' -]\?", "", text)
     text = re.sub(r"(\.|\\[Sw]|\[\^?[^]^]+\])[*+]\??", "...", text)
-    text = re.sub(r"\\d\+?", "N", text)
+    text = re.sub(r"\.{4,}", "...", re.sub(r"\\d\+?", "N", text))
     return re.sub(r"\\(.)", r"\1", text)

@@ -25,6 +25,7 @@ DEFAULT = "train"  # a test holds its file to demanding nothing
 _ONE = ("python", "image_tar", "image_tag")
 _PYTHON = r"\d+(\.\d+)?(\.\*)?"  # its patch release is not told by any file
 _MOST_BYTES = 1 << 20  # of a file
+_SECRET = r"SECRET|PASSW|CREDENTIAL|TOKEN(?!IZER)|(ACCESS|API|PRIVATE)_?KEY"
 SYSTEM_FILE = "/etc/gpudoctor/config.toml"
 
 
@@ -88,11 +89,20 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ren
             python=self.python,
             packages=self.packages,
             variables=self.variables,
-            files=(*self.files, *files),
+            files=tuple(map(_without_key, (*self.files, *files))),
             image_tar=tar or self.image_tar,
             image_tag=tag or self.image_tag,
         )
         return None if asked == Demands(by=asked.by) else asked
+
+
+def _without_key(path: str) -> str:
+    """An address as reports may tell it: signed ones have their key behind the question mark."""
+    if "://" not in path:
+        return path
+    from gpudoctor.redact import cut_secrets
+
+    return cut_secrets(path.partition("?")[0])
 
 
 def load(path: str | None = None) -> Config:
@@ -241,6 +251,7 @@ def _profile(name: str) -> Profile:
 
 def _fault(found: Profile) -> str:
     """What of its demands nobody could check; empty: nothing."""
+    from gpudoctor.redact import cut_secrets
     from gpudoctor.rules.versions import misspelt
 
     if found.name:
@@ -255,6 +266,10 @@ def _fault(found: Profile) -> str:
     for variable in found.variables:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable.name):
             return f"variables: {variable.name!r} is not a variable's name"
+        if variable.value and (
+            re.search(_SECRET, variable.name) or cut_secrets(variable.value) != variable.value
+        ):
+            return f"variables.{variable.name}: leave its value out: reports would tell the secret"
     if why := misspelt(found.python):
         return f"python: {why}"
     for clause in filter(None, found.python.split(",")):
@@ -287,9 +302,8 @@ def _convert(data: dict[str, Any], kind: type[T], where: str) -> T:
     from gpudoctor.facts.workload import FLAGS
 
     told = data.get("workload")
-    for flag in FLAGS if isinstance(told, dict) else ():
-        if isinstance(told.get(flag), bool):
-            told[flag] = int(told[flag])  # as the other fields of a workload
+    if isinstance(told, dict):  # flags are numbers there, as the other fields
+        told |= {flag: int(told[flag]) for flag in FLAGS if isinstance(told.get(flag), bool)}
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:

@@ -447,6 +447,19 @@ def test_what_judges_several_nodes_says_how_to_start_it(check, flags):
     assert check in several
 
 
+@pytest.mark.parametrize(
+    ("check", "flags"),
+    [
+        ("profile-packages", "--profile NAME"),
+        ("profile-files", "--data PATH"),
+        ("profile-image", "--image-tar FILE"),
+        ("resource-memory", "--model-params 7B --method full"),
+    ],
+)
+def test_what_must_be_told_something_says_what(check, flags):
+    assert run("explain", check).stdout.endswith(f"\n  gpudoctor check {check} {flags}\n")
+
+
 @pytest.mark.parametrize("words", [["cluster-mtu"], ["cluster"], ["--only", "cluster-*"]])
 def test_checks_over_a_cluster_need_one(words):
     done = run("check", *words)

@@ -255,6 +255,15 @@ def test_a_sites_own_profile(tmp_path):
             "about = 'x'\n[[variables]]\nname = 'A=1'\nverdict = 'stale'",
             "'A=1' is not a variable's name",
         ),
+        (
+            "about = 'x'\n[[variables]]\nname = 'HF_TOKEN'\nverdict = 'required'\nvalue = 'abc'",
+            "variables.HF_TOKEN: leave its value out",
+        ),
+        (
+            "about = 'x'\n[[variables]]\nname = 'https_proxy'\nverdict = 'required'\n"
+            "value = 'http://me:word@proxy'",
+            "variables.https_proxy: leave its value out",
+        ),
         ("about = 'x'\n[workload]\nmethod = 'sft'", "workload.method: 'sft' is none of: pretrain"),
         ("about = 'x'\n[workload]\nworkers = -1", "workload.workers: -1 is below 0"),
         (
@@ -285,3 +294,12 @@ def test_ignores_expire_after_their_last_day(expires, expired):
     ignore = config.Ignore(check="a", reason="r", expires=expires)
 
     assert ignore.is_expired(datetime.date(2026, 1, 1)) is expired
+
+
+def test_an_address_is_told_without_its_key():
+    asked = config.Profile(about="x", name="x").demands(
+        ("s3://bucket/x?Signature=abc", "https://me:word@host/y", "what?.jsonl")
+    )
+
+    assert asked is not None
+    assert asked.files == ("s3://bucket/x", "https://***@host/y", "what?.jsonl")

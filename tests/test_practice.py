@@ -72,7 +72,8 @@ NAMED = {
         --gradient_accumulation_steps 16|--bf16|eno1|NCCL_BUFFSIZE=2097152|NCCL_P2P_LEVEL=NVL
         nfs-kernel-server|/etc/exports|git pull|rsync -avz|ethtool eth0|ntp|timedatectl status
         --tail 100|20-30 %|10-15 %|under 5 %|docker.io|usermod -aG docker $USER|docker pull
-        git clone|the loss goes down|GPUs are busy|docker rm
+        git clone|the loss goes down|GPUs are busy|docker rm|dependencies do not install
+        ports may collide|both nodes have port 29500
     """,
 }
 ITEMS = [

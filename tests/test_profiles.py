@@ -1,6 +1,9 @@
 """The built-in profiles: what they demand, that they say why, and what they make of machines."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +116,27 @@ def test_without_demands_there_is_nothing_to_say(name):
     assert len(answers) == 4
     assert {answer[0] for answer in answers.values()} == {Status.SKIP}
     assert all("--profile NAME" in answer[1] for answer in answers.values())
+
+
+def test_without_demands_nothing_is_paid_for():
+    """The rules of versions, models and images are not even imported."""
+    look = ["check", "--only", "profile-*,resource-*", "--config", os.devnull, "-qq"]
+    ended = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "gpudoctor", *look],
+        capture_output=True,
+        text=True,
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
+
+    assert "gpudoctor.rules.selection" in loaded
+    assert not loaded & {
+        "gpudoctor.rules.versions",
+        "gpudoctor.rules.model_memory",
+        "gpudoctor.rules.gradient_exchange",
+        "gpudoctor.probes.image_walk",
+        "gpudoctor.probes.image_manifest",
+        "gpudoctor.probes.tar",
+    }
 
 
 def test_the_default_demands_nothing():

@@ -218,6 +218,26 @@ def test_watch_says_a_new_high_and_ends_with_the_process(require):
     assert watching.returncode in (0, 1)  # whatever else is in this /dev/shm
 
 
+def test_who_holds_nothing_halves_no_figure(require):
+    """The pattern of a job fits whoever looks at its script as well."""
+    require(os.access("/dev/shm", os.W_OK), "no /dev/shm to write to")
+    path = f"/dev/shm/gpudoctor-{uuid.uuid4().hex}"
+    pipe = subprocess.PIPE
+    words = [[sys.executable, "-c", code, path] for code in (GROWING, "input()")]
+    holder, other = (subprocess.Popen(each, stdin=pipe, stdout=pipe, text=True) for each in words)
+    try:
+        holder.stdout.readline()
+        found = answer("--measure", path, "--processes", "8")
+    finally:
+        os.unlink(path)
+        holder.communicate()
+        other.communicate("\n")
+
+    assert len(found["measured"]["processes"]) == 2
+    assert found["need_bytes"] == 8 * (2 << 20)
+    assert "1 process holds nothing of /dev/shm: not counted" in found["remarks"]
+
+
 def test_options_of_the_environment_do_not_contradict(monkeypatch):
     monkeypatch.setenv("GPUDOCTOR_WORKERS", "4")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpudoctor.units import brief
+from gpudoctor.units import brief, parse_count, parse_size
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,9 @@ from gpudoctor.units import brief
 )
 def test_brief(text, told):
     assert brief(text, 21) == told
+
+
+@pytest.mark.parametrize("parse", [parse_count, parse_size])
+def test_more_than_there_is(parse):
+    with pytest.raises(ValueError, match=r"'9999.*' is more than there is"):
+        parse("9" * 400)

@@ -3,7 +3,7 @@
 import contextlib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -19,6 +19,7 @@ from gpudoctor.cli.shm_answer import Answer, percent, spelled, text, too_full
 from gpudoctor.cli.shm_asked import DTYPES, Asked, elements, read_by, refuse, version
 from gpudoctor.collect import collect
 from gpudoctor.facts.job_python import JobPython
+from gpudoctor.facts.shm_use import ShmUse
 from gpudoctor.facts.workload import Workload
 from gpudoctor.launch import LAUNCHERS
 from gpudoctor.probes import Machine
@@ -244,7 +245,7 @@ def _of_processes(
         if every is not None:
             found = shm_watch.watch(words, use, every, duration, interrupt, tell)
     asked = given.processes or given.gpus or given.per_gpu
-    gpus, per_gpu = _shape(given, 1) if asked else (len(found.use.ranks), 1)
+    gpus, per_gpu = _shape(given, 1) if asked else (len(found.use.counted), 1)
     answer = _multiplied(found.per_rank, gpus, per_gpu, given)
     return _judged(answer, found, asked=bool(asked), watched=every is not None)
 
@@ -255,7 +256,9 @@ def _judged(answer: Answer, found: shm_watch.Peak, *, asked: bool, watched: bool
         share = percent(found.used, found.total)
         warnings.append(f"{share} % of /dev/shm is used, more than {FULL_PERCENT} %")
     many = count_of(answer.processes, "process", "processes")
-    if asked and answer.need_bytes > found.total:
+    if not found.total:  # a tmpfs without a limit
+        pass
+    elif asked and answer.need_bytes > found.total:
         warnings.append(f"{many} do not fit: {size(answer.need_bytes)} of {size(found.total)}")
     elif asked and too_full(answer.need_bytes, found.total):
         share = percent(answer.need_bytes, found.total)
@@ -267,9 +270,17 @@ def _judged(answer: Answer, found: shm_watch.Peak, *, asked: bool, watched: bool
         measured=found.use,
         peak_used_bytes=found.used if watched else None,
         warnings=tuple(warnings),
-        remarks=(*now, *found.use.remarks),
+        remarks=(*now, *_beside(found.use), *found.use.remarks),
         exit_code=1 if warnings else 0,
     )
+
+
+def _beside(use: ShmUse) -> Iterator[str]:
+    if not use.held_bytes:
+        yield "they hold nothing now: measure while they train"
+    elif beside := len(use.ranks) - len(use.counted):
+        some = count_of(beside, "process holds", "processes hold")
+        yield f"{some} nothing of /dev/shm: not counted"
 
 
 def _with_lines(answer: Answer, launchers: Sequence[str]) -> Answer:

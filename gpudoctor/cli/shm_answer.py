@@ -93,7 +93,8 @@ def _arithmetic(answer: Answer) -> Iterator[str]:
         yield f"generous: {size(answer.generous_bytes)}, for runs of many days"
     if answer.here_bytes is not None:
         fits = "enough" if answer.here_bytes >= answer.need_bytes else "too small"
-        yield f"here: /dev/shm has {size(answer.here_bytes)}: {fits}"
+        told = f"has {size(answer.here_bytes)}: {fits}" if answer.here_bytes else "has no limit"
+        yield f"here: /dev/shm {told}"
 
 
 def _said(launcher: str, words: Spelling) -> Iterator[str]:
@@ -105,7 +106,7 @@ def _said(launcher: str, words: Spelling) -> Iterator[str]:
 
 
 def _measured(use: ShmUse) -> list[str]:
-    many = count_of(len(use.ranks), "process", "processes")
+    many = count_of(len(use.counted), "process", "processes")
     lines = [
         f"{many}, children included: {size(use.held_bytes)} of /dev/shm",
         "      pid    /dev/shm  with children    RssShmem  command",
@@ -138,4 +139,4 @@ def _row(each: ShmProcess) -> str:
 
 def too_full(used: int, total: int) -> bool:
     """Whether so little of /dev/shm is left that the next peak may not fit."""
-    return used * 100 > total * FULL_PERCENT
+    return total > 0 and used * 100 > total * FULL_PERCENT

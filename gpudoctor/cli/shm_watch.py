@@ -47,7 +47,8 @@ def measure(words: Sequence[str], stopped: Interrupt) -> ShmUse | Absent:
 def once(use: ShmUse) -> Peak:
     """A single measurement."""
     fullest = max(use.places, key=lambda place: percent(place.used_bytes, place.total_bytes))
-    per_rank = -(-use.held_bytes // max(1, len(use.ranks)))
+    seen = [rank for rank in use.counted if not rank.unseen]
+    per_rank = -(-use.held_bytes // max(1, len(seen)))
     return Peak(use, per_rank, fullest.used_bytes, fullest.total_bytes)
 
 
@@ -106,7 +107,7 @@ def _now(use: ShmUse) -> tuple[int, int] | None:
 
 
 def _tell(found: Peak, say: Callable[[str], None]) -> None:
-    many = count_of(len(found.use.ranks), "process holds", "processes hold")
+    many = count_of(len(found.use.counted), "process holds", "processes hold")
     say(
         f"{_clock()}  new high: {many} {size(found.use.held_bytes)}; /dev/shm {size(found.used)}"
         f" of {size(found.total)} ({percent(found.used, found.total)} %)"

@@ -95,16 +95,14 @@ def _pattern(context: click.Context, parameter: click.Parameter, given: str | No
 )
 @options.option("--pid", multiple=True, callback=_pids, metavar="PID,...", help="Of the job.")
 @options.option("--match", callback=_pattern, metavar="REGEX", help="Of the job's command lines.")
-@options.option(
-    "--log", multiple=True, metavar="FILE", help="Follow it; it may come later."
-)
+@options.option("--log", multiple=True, metavar="FILE", help="Follow it; it may come later.")
 @options.option("--checkpoint-dir", multiple=True, metavar="DIR", help="Its space is watched.")
 @options.option(
     "--patience",
     default=f"{PATIENCE:g}s",
     callback=_seconds,
     metavar="T",
-    help="How long a GPU or rank may be idle; default 2m.",
+    help="How long a GPU or rank may be idle; default 5m.",
 )
 @click.option(
     "-f", "--format", "format_", type=click.Choice(("text", "json")), default="text", help="text."

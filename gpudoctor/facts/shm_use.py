@@ -60,3 +60,9 @@ class ShmUse(Fact, frozen=True, kw_only=True):
     def ranks(self) -> tuple[ShmProcess, ...]:
         """Those that train; their workers and what started them left out."""
         return tuple(process for process in self.processes if process.role == "rank")
+
+    @property
+    def counted(self) -> tuple[ShmProcess, ...]:
+        """Ranks but for those that hold nothing where others do: a pattern fits editors, too."""
+        holding = tuple(rank for rank in self.ranks if rank.family_bytes or rank.unseen)
+        return holding if self.held_bytes else self.ranks

@@ -6,8 +6,8 @@ from msgspec.structs import replace
 
 from gpudoctor.facts.cgroup import Cgroup
 from gpudoctor.facts.container import Container
-from gpudoctor.facts.devices import Devices
 from gpudoctor.facts.demands import Demands
+from gpudoctor.facts.devices import Devices
 from gpudoctor.facts.environment import Environment
 from gpudoctor.facts.job import Job
 from gpudoctor.facts.launch import Launch

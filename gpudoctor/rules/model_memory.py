@@ -136,6 +136,13 @@ def gpu_need(job: Workload) -> Need:
     return Need(bare, sum(parts) + reserve, tuple(lines))
 
 
+def least_quantized(job: Workload) -> int | None:
+    """The least with weights of 4 bits; None: how many they have is told, or they are trained."""
+    if job.knows("weight_bits") or job.method not in ("lora", "inference"):
+        return None
+    return gpu_need(replace(job, weight_bits=4)).least
+
+
 def _states(job: Workload, held: States) -> str:
     stage = f", {job.sharding} over {replicas(job)} ranks" if job.sharding else ""
     split = f", split over {job.model_parallel}" if job.model_parallel > 1 else ""

@@ -123,10 +123,11 @@ def _fits(found: Version, operator: str, wanted: str) -> bool:
         return found.public <= limit if operator == "<=" else found.public >= limit
     same = found.base == limit.base
     if operator == "<":  # <2 is not meant to let 2rc1 in
-        return found < limit and not (same and found.is_early and not limit.is_early)
-    # >1 is not meant to let 1.post1 in, nor 1+local
-    of_limit = (found.post >= 0 and limit.post < 0) or found.local
-    return found > limit and not (same and of_limit)
+        of_limit = found.is_early and not limit.is_early and limit.post in (-1, found.post)
+        return found < limit and not (same and of_limit)
+    # >1 is not meant to let 1.post1 in, nor 1+local; >1rc1 is
+    of_limit = found.pre == limit.pre and found.post >= 0 > limit.post and limit.dev == _AFTER_ALL
+    return found > limit and found.public != limit and not (same and of_limit)
 
 
 def _is_same(found: Version, wanted: str) -> bool:

@@ -29,6 +29,7 @@ class Course:
         hour: the same, of an hour ago at most.
         last: of every source what it told before this look.
         marks: the most that there was of something.
+        firsts: what something was when it was seen first.
         worked: what has been busy since the start.
         reader: of lines.
     """
@@ -37,6 +38,7 @@ class Course:
         self.patience = patience
         self.now = self.first = self.hour = self.last = Look(at=0.0, clock=0.0)
         self.marks: dict[str, float] = {}
+        self.firsts: dict[str, int] = {}
         self.worked: set[Hashable] = set()
         self.reader = Reader()
         self._since: dict[Hashable, tuple[int, float]] = {}
@@ -72,6 +74,10 @@ class Course:
         """The highest value so far."""
         self.marks[what] = max(value, self.marks.get(what, value))
         return self.marks[what]
+
+    def grown(self, what: str, count: int) -> int:
+        """By how much a counter has grown since it was seen first."""
+        return count - self.firsts.setdefault(what, count)
 
     def idle(self, busy: Mapping[str, float], least: float, most: float) -> dict[str, Held]:
         """Those that have worked, and have done nothing for too long.

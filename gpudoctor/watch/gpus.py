@@ -129,6 +129,8 @@ def _idle(course: Course, gpus: list[Gpu]) -> Iterator[Trouble]:
             end="at work again",
         )
         return
+    if len(idle) > working:
+        return  # most wait for those that work: to evaluate, or to save
     for name, held in idle.items():
         if not _holds_memory(course, name, known[name]):
             continue  # another job, which has ended
@@ -138,7 +140,7 @@ def _idle(course: Course, gpus: list[Gpu]) -> Iterator[Trouble]:
             level="warning",
             text=f"idle for {lasting(held.seconds)} while {count_of(working, 'other')} work"
             + ("s" if working == 1 else ""),
-            means="its rank hangs, died, or saves while the others wait for it",
+            means="if it is of the same job: its rank hangs or died, and the others wait for it",
             do="See the rank's last lines and `py-spy dump --pid PID`",
             check="gpu-kernel-log",
             source="gpus",

@@ -60,12 +60,12 @@ def _shm(course: Course, space: Space) -> Iterator[Trouble]:
 
 
 def _memory(course: Course, first: Job, job: Job) -> Iterator[Trouble]:
-    before = {group.path: group.oom_kills or 0 for group in first.memory}
     killed = course.now.kernel is not None  # its log tells who
     for group in job.memory:
         subject = f"memory of {group.path}" if group.path else "memory"
         limit, kept = group.limit_bytes, group.kept_bytes
-        kills = (group.oom_kills or 0) - before.get(group.path, group.oom_kills or 0)
+        told = group.oom_kills is not None
+        kills = course.grown(f"kills in {group.path}", group.oom_kills or 0) if told else 0
         if kills > 0:
             killed = True
             yield _oom(subject, "error", kills, f" at the limit of {size(limit)}" if limit else "")
@@ -106,7 +106,8 @@ def _ended(course: Course, process: Process, job: Job) -> Iterator[Trouble]:
         return
     others = sum(not other.ended for other in job.processes)
     words, bad = how_ended(process.status)
-    if not bad and not course.long(("ended", process.pid), others > 0):
+    waited = others > 0 and not _is_over(process, job)
+    if not bad and not course.long(("ended", process.pid), waited):
         return  # ranks end one after the other
     left = f"{count_of(others, 'other')} still there"
     means = "the others wait for it until NCCL times out" if others else ""
@@ -120,6 +121,12 @@ def _ended(course: Course, process: Process, job: Job) -> Iterator[Trouble]:
         source="job",
         mark=words,
     )
+
+
+def _is_over(process: Process, job: Job) -> bool:
+    """Whether who started it, or all that it started, have ended, too: what is left is not its."""
+    family = [p for p in job.processes if p.pid == process.parent or p.parent == process.pid]
+    return bool(family) and all(p.ended for p in family)
 
 
 def how_ended(status: int | None) -> tuple[str, bool]:
@@ -172,17 +179,21 @@ def _idle(course: Course, job: Job) -> Iterator[Trouble]:
         return
     before = {process.pid: process.cpu_seconds for process in last.processes}
     alive = [p for p in job.processes if not p.ended and p.pid in before]
-    busy = {_name(p): (p.cpu_seconds - before[p.pid]) / seconds for p in alive}
+    starters = {process.parent for process in alive}  # torchrun works for a moment, then waits
+    busy = {
+        _name(p): (p.cpu_seconds - before[p.pid]) / seconds for p in alive if p.pid not in starters
+    }
     idle = course.idle(busy, WORKS, IDLE)
     working = sum(much >= WORKS for much in busy.values())
-    for name, held in idle.items() if working else ():
+    # Where most do nothing they wait for those at work: to evaluate, or to save.
+    for name, held in idle.items() if working >= len(idle) else ():
         yield Trouble(
             id="rank-idle",
             subject=name,
             level="warning",
             text=f"no CPU time for {lasting(held.seconds)}, {count_of(working, 'other')} at work",
             means="the others may be waiting for it",
-            do="See what it does: `py-spy dump --pid PID`",
+            do=f"See what it does: `py-spy dump --pid {name.split()[1]}`",
             source="job",
             end="works again",
         )

@@ -36,7 +36,7 @@ def troubles(course: Course) -> Iterator[Trouble]:
         link = now.get(before.name)
         yield from _down(before, link)
         if link and before.name in hour and before.name in last:
-            yield from _flapped(last[link.name], link)
+            yield from _flapped(hour[link.name], last[link.name], link, course.hour.at)
             yield from _errors(hour[link.name], link)
             yield from _drops(course, last[link.name], link)
     ports = {port.name: port for port in course.now.rdma or ()}
@@ -64,9 +64,9 @@ def _down(before: Link, link: Link | None) -> Iterator[Trouble]:
     )
 
 
-def _flapped(last: Link, link: Link) -> Iterator[Trouble]:
-    times = (link.carrier_changes - last.carrier_changes) // 2
-    if times > 0 and link.running and last.running:
+def _flapped(hour: Link, last: Link, link: Link, at: float) -> Iterator[Trouble]:
+    times = (link.carrier_changes - hour.carrier_changes) // 2
+    if link.carrier_changes - last.carrier_changes > 1 and link.running and last.running:
         yield Trouble(
             id="net-flap",
             subject=link.name,
@@ -76,7 +76,7 @@ def _flapped(last: Link, link: Link) -> Iterator[Trouble]:
             do=CABLE.format(link.name),
             check="net-link",
             source="network",
-            mark=str(link.carrier_changes),
+            mark=f"{at:.0f} {times.bit_length()}",  # said again when it has doubled in an hour
         )
 
 
@@ -128,9 +128,9 @@ def _port(first: Port, hour: Port, port: Port, at: float) -> Iterator[Trouble]:
             end="ACTIVE again",
         )
     grown = {
-        name: count - hour.counters.get(name, 0)
+        name: count - hour.counters[name]
         for name, count in port.counters.items()
-        if count > hour.counters.get(name, 0)
+        if count > hour.counters.get(name, count)
     }
     for name, least in TELLING.items():
         if grown.get(name, 0) >= least:

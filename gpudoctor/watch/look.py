@@ -31,6 +31,7 @@ class Process(Struct, frozen=True, kw_only=True):
 
     pid: int
     name: str
+    parent: int = 0  # who started it
     state: str = ""  # as in /proc/PID/stat: "R", "D", ...; "Z" has ended
     cpu_seconds: float = 0.0
     ended: bool = False

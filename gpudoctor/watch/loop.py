@@ -1,8 +1,7 @@
 """Look, compare, wait; until it is time to stop."""
 
-import contextlib
-import os
 import select
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -99,8 +98,7 @@ class Loop:
         """Wait for a time, or a signal; False if meanwhile the last reader of stdout is gone."""
         wanted = select.poll()
         wanted.register(self._woken, select.POLLIN)
-        with contextlib.suppress(OSError):  # it was closed when we started
-            os.fstat(1)
+        if sys.stdout is not None:  # else it was closed when we started
             wanted.register(1, 0)
         came = dict(wanted.poll(max(0.0, seconds) * 1000))
         return not came.get(1, 0) & (select.POLLERR | select.POLLHUP)

@@ -105,7 +105,19 @@ def host(gib: int, free: int | None = None) -> System:
             id="healthy: 65B on 48 GB, QLoRA's own claim",
         ),
         pytest.param(job(7e9, "inference"), gpus(1, 24), Status.PASS, "of 24 GiB", id="7B, 24 GB"),
-        pytest.param(job(70e9, "inference"), gpus(), Status.FAIL, "130 GiB", id="70B on one"),
+        pytest.param(
+            job(70e9, "inference", weight_bits=16), gpus(), Status.FAIL, "130 GiB", id="70B on one"
+        ),
+        pytest.param(
+            job(70e9, "inference"),
+            gpus(),
+            Status.WARN,
+            "130 GiB in 16 bits",
+            id="perhaps quantized",
+        ),
+        pytest.param(
+            job(405e9, "inference"), gpus(1, 141), Status.FAIL, "754 GiB", id="not even in 4 bits"
+        ),
         pytest.param(
             job(70e9, "inference", local_ranks=8),
             gpus(8),
@@ -121,7 +133,7 @@ def host(gib: int, free: int | None = None) -> System:
             id="healthy: one process with eight GPUs",
         ),
         pytest.param(
-            job(70e9, "inference", local_ranks=8, model_parallel=1),
+            job(70e9, "inference", local_ranks=8, model_parallel=1, weight_bits=16),
             gpus(8),
             Status.FAIL,
             "130 GiB",
@@ -170,7 +182,7 @@ def test_gpu_memory(told, found, status, says):
 
 
 def test_gpu_memory_boundary_is_the_need():
-    told = job(7e9, "inference")
+    told = job(7e9, "inference", weight_bits=16)
     need = gpu_need(told).usual
 
     def judged(count: int) -> Status:
@@ -234,8 +246,11 @@ def test_gpu_memory_of_other_ranks_that_started_is_not_held_against_the_job():
             host(128),
             None,
             Status.WARN,
-            "of 128 GiB free",
+            "about 226 GiB needed, 128 GiB free",
             id="each rank reads the checkpoint",
+        ),
+        pytest.param(
+            job(70e9, "inference", local_ranks=8), host(512), None, Status.PASS, "163", id="split"
         ),
         pytest.param(
             job(13e9, "full", local_ranks=8, sharding="zero3"),

@@ -69,6 +69,7 @@ def test_size_boundary_is_the_need():
         pytest.param("host bridge", "ok", {}, True, id="NCCL does not use it by itself"),
         pytest.param("NVLink", "not supported", {}, True, id="not allowed"),
         pytest.param("NVLink", "ok", {"NCCL_P2P_DISABLE": "1"}, True, id="turned off"),
+        pytest.param("NVLink", "ok", {"NCCL_P2P_DISABLE": "0"}, False, id="not turned off"),
     ],
 )
 def test_size_counts_segments_only_where_gpus_do_not_reach_each_other(path, p2p, told, counts):

@@ -4,7 +4,7 @@ For each job: the most while every rank was at its first step, and the most whil
 
 Its one argument is JSON: a list of jobs, each as test_shm.py has them. The ranks and their
 workers are forked from here, so torch is imported once. With "wait" in a job it says when its
-loaders are full, and goes on once stdin has ended.
+loaders are full, and ends once stdin has ended.
 """
 
 import json
@@ -42,9 +42,10 @@ def free() -> int:
     return found.f_bavail * found.f_frsize
 
 
-def rank(job: dict[str, Any], go: int) -> None:
+def rank(job: dict[str, Any], number: int, go: int) -> None:
     """Read for ever, once `go` is closed; `ahead` batches are fetched before they are needed."""
-    torch.multiprocessing.set_sharing_strategy(job.get("strategy", "file_descriptor"))
+    strategies = job.get("strategies", ["file_descriptor"])
+    torch.multiprocessing.set_sharing_strategy(strategies[number % len(strategies)])
     samples = Samples(job["batch_bytes"] // job.get("batch", 1))
     loaders = [
         DataLoader(
@@ -72,12 +73,12 @@ def most(job: dict[str, Any]) -> tuple[int, int]:
     before, steady, until = used(), 0, time.monotonic() + PATIENCE
     go, start = os.pipe()
     ranks = []
-    for _ in range(job.get("ranks", 1)):
+    for number in range(job.get("ranks", 1)):
         pid = os.fork()
         if pid == 0:
             os.setpgid(0, 0)
             os.close(start)
-            rank(job, go)
+            rank(job, number, go)
         ranks.append(pid)
     os.close(go)
     while time.monotonic() < until and steady < job["expected"] and free() > job["batch_bytes"]:
@@ -86,20 +87,26 @@ def most(job: dict[str, Any]) -> tuple[int, int]:
     if job.get("wait"):
         print("full", *ranks, flush=True)
         sys.stdin.read()
-    steady = max(steady, most_within(job.get("hold", 0.3)) - before)
+        end(ranks)
+        sys.exit()
+    steady = max(steady, most_within(job.get("hold", 0.1)) - before)
     os.close(start)
-    peak = max(steady, most_within(0.5) - before)
+    peak = max(steady, most_within(0.25) - before)
     if steady < job["expected"]:  # a worker found no room, which its rank will hear of
         sys.exit(f"ended: {os.waitpid(ranks[0], 0)[1]}")
-    for pid in ranks:
-        os.killpg(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+    end(ranks)
     gone = time.monotonic() + PATIENCE
     while used() > before and time.monotonic() < gone:
         for left in pathlib.Path("/dev/shm").glob("torch_*"):
             left.unlink(missing_ok=True)
         time.sleep(0.01)
     return steady, peak
+
+
+def end(ranks: list[int]) -> None:
+    for pid in ranks:
+        os.killpg(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def most_within(seconds: float) -> int:

@@ -18,7 +18,7 @@ from gpudoctor.probes.watched.gpus import Amd
 from gpudoctor.probes.watched.job import JobSource
 from gpudoctor.probes.watched.kernel import KernelSource
 from gpudoctor.probes.watched.links import NetworkSource, RdmaSource
-from gpudoctor.probes.watched.logs import LogsSource
+from gpudoctor.probes.watched.logs import Followed, LogsSource
 from gpudoctor.probes.watched.places import PlacesSource
 from gpudoctor.probes.watched.staying import Staying
 from tests.lab.fake_sysfs.amd import mi300x, plant
@@ -104,10 +104,11 @@ def test_lines_of_every_kind_of_file_are_followed(tmp_path):
     """Rotation, cutting, a line in two parts, and progress bars: none is missed or told twice."""
     log = tmp_path / "train.log"
     log.write_text("before\n")
-    source = LogsSource([str(log)])
+    followed = Followed(str(log))
 
     def new() -> list[str]:
-        return [line.text for line in source()]
+        text = b"".join(followed.texts(time.monotonic() + PATIENCE)).decode()
+        return [line for line in text.split("\n") if line]
 
     assert new() == []
     with log.open("a") as file:
@@ -130,6 +131,31 @@ def test_lines_of_every_kind_of_file_are_followed(tmp_path):
     assert new() == ["again"]
 
 
+@pytest.mark.parametrize(
+    "noise",
+    [
+        pytest.param(b"\x01\n" * (1 << 20), id="short lines"),
+        pytest.param(bytes(range(256)) * (8 << 12), id="binary"),
+        pytest.param(b"\0" * (3 << 20), id="no end of a line"),
+    ],
+)
+def test_a_line_is_found_in_whatever_comes(tmp_path, noise):
+    log = tmp_path / "train.log"
+    log.write_text("")
+    source = LogsSource([str(log)])
+    log.write_bytes(noise + b"\ntorch.OutOfMemoryError: CUDA out of memory.\n")
+    told = [each for _ in range(9) for each in source().told]
+
+    assert [(each.log, each.id) for each in told] == [(str(log), "cuda-out-of-memory-other")]
+
+
+def test_logs_that_cannot_be_read(tmp_path):
+    source = LogsSource([str(tmp_path / "train.log"), str(tmp_path)])
+    unread = source().unread
+
+    assert unread == {str(tmp_path / "train.log"): "not there yet", str(tmp_path): "a directory"}
+
+
 def test_the_kernels_log_from_now_on(require):
     require(os.access("/dev/kmsg", os.R_OK | os.W_OK), "the kernel's log is not for us")
     source = KernelSource()
@@ -138,6 +164,36 @@ def test_the_kernels_log_from_now_on(require):
 
     assert [line for line in source() if line.endswith(words)]
     assert not [line for line in source() if line.endswith(words)]
+
+
+@pytest.mark.parametrize(
+    ("match", "line", "counts"),
+    [
+        pytest.param("train.py", ["python", "train.py"], True, id="a rank"),
+        pytest.param("train.py", ["vim", "train.py"], False, id="an editor"),
+        pytest.param("-f train", ["tail", "-f", "train.log"], False, id="a pager"),
+        pytest.param(
+            "python",
+            ["python", "-c", "from multiprocessing.spawn import ..."],
+            False,
+            id="a loader",
+        ),
+        pytest.param(
+            "spawn_main",
+            ["python", "-c", "from multiprocessing.spawn import spawn_main"],
+            True,
+            id="mp.spawn",
+        ),
+    ],
+)
+def test_which_processes_a_pattern_means(tmp_path, match, line, counts):
+    folder = tmp_path / "proc/77"
+    folder.mkdir(parents=True)
+    (folder / "stat").write_text(f"77 (x) S 1 {' 0' * 49}")
+    (folder / "cmdline").write_text("\0".join(line))
+    found = JobSource(Machine(str(tmp_path)), match=match)().processes
+
+    assert bool(found) == counts
 
 
 def test_processes_come_and_go():

@@ -31,6 +31,8 @@ from gpudoctor.rules import versions
         pytest.param("2.5.1", ">=2.0,<3", True, id="between"),
         pytest.param("3.0rc1", ">=2.0,<3", False, id="a candidate of the limit"),
         pytest.param("2.0.post1", ">2.0", False, id="a post release is not above"),
+        pytest.param("2.0.post1", ">2.0rc1", True, id="above its own candidate it is"),
+        pytest.param("2.0rc1", "<2.0.post1", True, id="a candidate is below the post release"),
         pytest.param("2.0+cu1", ">2.0", False, id="nor is a local build"),
         pytest.param("2.2.9", "~=2.2", True, id="compatible"),
         pytest.param("3.0", "~=2.2", False, id="not compatible"),

@@ -5,7 +5,9 @@ from msgspec.structs import replace
 
 from gpudoctor import Gpu
 from gpudoctor.watch.job import how_ended
-from gpudoctor.watch.look import Group, Job, Line, Link, Look, Port, Process, Space
+from gpudoctor.watch.known import Reader
+from gpudoctor.watch.links import LOST, TELLING
+from gpudoctor.watch.look import Group, Job, Link, Logs, Look, Port, Process, Space, Told
 from gpudoctor.watch.watch import Watch
 
 GIB = 1 << 30
@@ -13,16 +15,24 @@ EVERY, PATIENCE = 10.0, 60.0
 MANY = 8  # looks that try the patience
 
 
-def course(*parts, every=EVERY, patience=PATIENCE):
-    """Events of looks of which each adds something to what is well, as (state, id, subject)."""
-    watch = Watch(patience)
-    said = []
+def looks_of(parts, every=EVERY):
+    """Looks of which each adds something to what is well."""
+    reader = Reader()
     for number, part in enumerate(parts):
         at = number * every
-        look = Look(**{"at": at, "clock": 1e9 + at, **WELL, **part})
-        events = watch.take(look)
-        said += [(event.state, event.trouble.id, event.trouble.subject) for event in events]
-    return said
+        told: list[Told] = []
+        if lines := part.get("logs"):
+            told += reader.read("train.log", lines)
+        told += reader.chosen()
+        logs = Logs(told=tuple(told))
+        yield Look(**{"at": at, "clock": 1e9 + at, **WELL, **part, "logs": logs})
+
+
+def course(*parts, every=EVERY, patience=PATIENCE):
+    """Events of such looks, as (state, id, subject)."""
+    watch = Watch(patience)
+    events = [event for look in looks_of(parts, every) for event in watch.take(look)]
+    return [(event.state, event.trouble.id, event.trouble.subject) for event in events]
 
 
 def gpu(index=0, **fields):
@@ -64,8 +74,8 @@ def ranks(*processes):
     return {"job": Job(processes=processes)}
 
 
-def ended(pid, status=None):
-    return Process(pid=pid, name="python", ended=True, status=status)
+def ended(pid, status=None, parent=0):
+    return Process(pid=pid, name="python", ended=True, status=status, parent=parent)
 
 
 def link(**fields):
@@ -73,7 +83,8 @@ def link(**fields):
 
 
 def port(state="ACTIVE", **counters):
-    return {"rdma": (Port(name="mlx5_0:1", state=state, counters=counters),)}
+    zeros = dict.fromkeys((*TELLING, *LOST, "port_xmit_packets"), 0)
+    return {"rdma": (Port(name="mlx5_0:1", state=state, counters={**zeros, **counters}),)}
 
 
 def place(free, total=10 << 40, **inodes):
@@ -85,7 +96,7 @@ def kernel(*lines):
 
 
 def log(*lines):
-    return {"logs": tuple(Line("train.log", line) for line in lines)}
+    return {"logs": "".join(f"{line}\n" for line in lines).encode()}
 
 
 WELL = {
@@ -95,7 +106,7 @@ WELL = {
     **port(),
     **place(5 << 40),
     "kernel": (),
-    "logs": (),
+    "logs": None,
 }
 XID = "NVRM: Xid (PCI:0000:02:00): {}, pid=4242, name=python3, Ch 00000008"
 NCCL_WIRED = (
@@ -138,6 +149,15 @@ G1 = "GPU 1"
             id="shm is full",
         ),
         pytest.param([shm(0, total=0)] * 3, [], id="shm without a limit"),
+        pytest.param(
+            [shm(0.9), *[shm(0.5)] * 4] * 100,
+            [
+                ("began", "shm-filling", "/dev/shm"),
+                ("over", "shm-filling", "/dev/shm"),
+                ("began", "shm-filling", "/dev/shm"),
+            ],
+            id="shm fills again and again",
+        ),
         # Memory
         pytest.param([memory(0.94)] * 5, [], id="memory below the mark"),
         pytest.param([memory(), memory(0.97)], [("began", "memory-limit", "memory")], id="near"),
@@ -151,6 +171,14 @@ G1 = "GPU 1"
             [{**memory(host=n), "kernel": None} for n in (5, 6, 6)],
             [("once", "memory-oom", "memory of this machine")],
             id="somebody was killed",
+        ),
+        pytest.param(
+            [
+                {"job": Job(memory=(Group(path="process 7", oom_kills=kills),) if kills else ())}
+                for kills in (0, 4, 4, 5)
+            ],
+            [("once", "memory-oom", "memory of process 7")],
+            id="a cgroup that was not there at first",
         ),
         # Processes
         pytest.param([ranks(rank(7, n * 10)) for n in range(20)], [], id="a rank at work"),
@@ -169,6 +197,14 @@ G1 = "GPU 1"
             [ranks(rank(7), rank(8)), *[ranks(rank(7), ended(8))] * MANY],
             [("once", "rank-ended", "process 8 (python)")],
             id="one has ended and the others go on",
+        ),
+        pytest.param(
+            [
+                ranks(rank(7), rank(2), rank(3, parent=2)),
+                *[ranks(rank(7), ended(2, 0), ended(3, 0, parent=2))] * MANY,
+            ],
+            [],
+            id="a second job has ended",
         ),
         pytest.param(
             [ranks(rank(7)), *[ranks(rank(7, state="T"))] * 2, *[ranks(rank(7))] * 9], [], id="T"
@@ -193,6 +229,22 @@ G1 = "GPU 1"
             id="a rank that does nothing any more",
         ),
         pytest.param(
+            [
+                ranks(rank(5, min(n, 1) * 5), *(rank(p, n * 10, parent=5) for p in (7, 8)))
+                for n in range(3 + MANY)
+            ],
+            [],
+            id="a launcher that worked at first",
+        ),
+        pytest.param(
+            [
+                ranks(rank(6, n * 10), *(rank(p, min(n, 3) * 10) for p in (7, 8, 9)))
+                for n in range(3 + MANY)
+            ],
+            [],
+            id="one evaluates, the others wait",
+        ),
+        pytest.param(
             [ranks(rank(7, n * 10), rank(8, 0.01 * n)) for n in range(3 + MANY)],
             [],
             id="a launcher that never did anything",
@@ -214,6 +266,11 @@ G1 = "GPU 1"
             [gpus(), *[gpus(busy_percent=0, memory_used_bytes=4 << 20)] * MANY],
             [],
             id="another job has ended",
+        ),
+        pytest.param(
+            [gpus(gpu(2)), *[gpus(gpu(2, busy_percent=0), busy_percent=0)] * MANY],
+            [],
+            id="one evaluates or saves, the others wait",
         ),
         pytest.param(
             [{}, *[{"gpus": (gpu(0, busy_percent=0), gpu(1, busy_percent=0))}] * MANY],
@@ -296,6 +353,11 @@ G1 = "GPU 1"
             id="link was down for a moment",
         ),
         pytest.param(
+            [link(carrier_changes=2 * n) for n in range(100)],
+            [("once", "net-flap", "eth0")] * 7,
+            id="link that flaps all the time",
+        ),
+        pytest.param(
             [link(packets=n * 10**6, errors=n * 5) for n in range(20)], [], id="a few errors"
         ),
         pytest.param(
@@ -325,6 +387,11 @@ G1 = "GPU 1"
         pytest.param([port("DOWN")] * 4, [], id="port was never up"),
         pytest.param([{}, {"rdma": ()}], [("began", "rdma-down", "mlx5_0:1")], id="port gone"),
         pytest.param([port(link_downed=7, symbol_error=10**6)] * 4, [], id="counted before"),
+        pytest.param(
+            [{"rdma": (Port(name="mlx5_0:1", state="ACTIVE"),)}, port(symbol_error=10**6)],
+            [],
+            id="counters that could not be read at first",
+        ),
         pytest.param(
             [{}, port(link_downed=1), port(link_downed=1)],
             [("once", "rdma-link-downed", "mlx5_0:1")],
@@ -470,8 +537,8 @@ def test_what_is_said(looks, said):
 )
 def test_errors_make_it_fail(looks, failed):
     watch = Watch(PATIENCE)
-    for number, part in enumerate(looks):
-        watch.take(Look(**{"at": number * 10.0, "clock": number * 10.0, **WELL, **part}))
+    for look in looks_of(looks):
+        watch.take(look)
 
     assert watch.failed == failed
 
@@ -515,7 +582,7 @@ def test_what_is_over_tells_how_bad_it_was():
         .line()
         .endswith(
             " over    /dev/shm: there is room again; it was 97 % full at most"
-            " (shm-filling, after 40 s)"
+            " (shm-filling, after 20 s)"
         )
     )
 

@@ -16,13 +16,19 @@ from gpudoctor.watch.look import Group, Job, Process, Space
 PIDFD_GET_INFO, PIDFD_INFO_EXIT, _INFO = 0xC040FF0B, 1 << 3, 64
 MOST_GROUPS = 16  # cgroups of processes: containers of one job
 MOST_ENDED = 256  # processes that are remembered
+ASKED_ANEW = 6  # looks, after which all are asked again: a script may have become the job
+# These have a job's files on their command lines, and are no part of it.
+READERS = {*("vi", "vim", "nvim", "nano", "emacs", "less", "more", "tail", "head", "cat")}
+READERS |= {*("grep", "egrep", "rg", "tee", "watch", "ssh", "scp", "rsync", "git")}
+# What Python's multiprocessing starts afresh, such as data loaders that are not forked.
+_SPAWNED = re.compile(r"\bmultiprocessing[. ](spawn|forkserver|resource_tracker)\b")
 
 
 class _Watched:
     """A process, kept apart from a later one of the same number."""
 
-    def __init__(self, pid: int, name: str, started: str) -> None:
-        self.pid, self.name, self.started = pid, name, started
+    def __init__(self, pid: int, name: str, parent: int, started: str) -> None:
+        self.pid, self.name, self.parent, self.started = pid, name, parent, started
         self.ended = False
         self.status: int | None = None
         self.cpu_seconds = 0.0
@@ -37,10 +43,12 @@ class JobSource:
 
     def __init__(self, machine: Machine, pids: Iterable[int] = (), match: str = "") -> None:
         self._machine = machine
-        self._match = re.compile(match) if match else None
+        self._pattern, self._match = match, re.compile(match) if match else None
         self._watched: dict[int, _Watched] = {}
         self._passed: dict[str, int] = {}  # in how many looks a command line did not match
+        self._looks = 0
         self._groups: dict[str, str] = {}
+        self._named: dict[int, str] = {}  # /dev/shm by device, as it was called first
         self._second = os.sysconf("SC_CLK_TCK")
         self._own = set(self._ancestors())
         for pid in pids:
@@ -62,7 +70,9 @@ class JobSource:
 
     def _find(self) -> None:
         found = {name for name in self._machine.list("/proc") if name.isdigit()}
-        self._passed = {pid: looks for pid, looks in self._passed.items() if pid in found}
+        self._looks += 1
+        again = self._looks % ASKED_ANEW == 0
+        self._passed = {p: n for p, n in self._passed.items() if p in found and not again}
         passed = {pid for pid, looks in self._passed.items() if looks > 2}
         for pid in sorted(found - passed - self._own, key=int):
             if (known := self._watched.get(int(pid))) and not known.ended:
@@ -85,10 +95,16 @@ class JobSource:
         return (self._machine.text(f"/proc/{pid}/cmdline") or "").replace("\0", " ")
 
     def _is_part(self, pid: str, line: str) -> bool:
-        """Whether it is one of our own, or was forked by the one that counts: a data loader."""
+        """Whether it is one of our own, or reads the job's files, or is a data loader."""
         _, fields = self._stat(pid)
         parent = fields[1] if len(fields) > 1 else ""
-        return parent == str(os.getppid()) or self._line(parent) == line
+        program = os.path.basename(line.partition(" ")[0])
+        return (
+            parent == str(os.getppid())
+            or program in READERS
+            or ("spawn" not in self._pattern and bool(_SPAWNED.search(line)))
+            or self._line(parent) == line
+        )
 
     def _add(self, pid: str) -> None:
         name, fields = self._stat(pid)
@@ -97,7 +113,7 @@ class JobSource:
             return
         rank = re.search(r"(?:^|\0)RANK=(\d+)\0", self._machine.text(f"/proc/{pid}/environ") or "")
         name = f"{name}, rank {rank[1]}" if rank else name
-        self._watched[int(pid)] = _Watched(int(pid), name, fields[19])
+        self._watched[int(pid)] = _Watched(int(pid), name, int(fields[1]), fields[19])
         ended = [number for number, watched in self._watched.items() if watched.ended]
         for number in ended[:-MOST_ENDED]:
             del self._watched[number]
@@ -124,6 +140,7 @@ class JobSource:
         return Process(
             pid=watched.pid,
             name=watched.name,
+            parent=watched.parent,
             state=state,
             cpu_seconds=watched.cpu_seconds,
             ended=watched.ended,
@@ -133,13 +150,18 @@ class JobSource:
     def _shm(self, alive: list[str]) -> tuple[Space, ...]:
         """Ours, and those of the processes' containers."""
         found: dict[int, Space] = {}
-        places = {PATH: PATH}
-        places |= {f"/proc/{pid}/root{PATH}": f"{PATH} of {pid}" for pid in alive[:MOST_GROUPS]}
-        for path, name in places.items():
+        places = {PATH: "/"}
+        places |= {f"/proc/{pid}/root{PATH}": f"/proc/{pid}/root/" for pid in alive[:MOST_GROUPS]}
+        for path, root in places.items():
             with contextlib.suppress(OSError):
                 device, space = os.stat(path).st_dev, os.statvfs(path)
+                if device == os.stat(root).st_dev:
+                    continue  # a mere directory: how full the disk is says nothing
+                name = PATH if path == PATH else f"{PATH} of {path.split('/')[2]}"
+                name = self._named.setdefault(device, name)
                 total, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
                 found.setdefault(device, Space(path=name, total_bytes=total, free_bytes=free))
+        self._named = {device: space.path for device, space in found.items()}
         return tuple(found.values())
 
     def _memory(self, alive: list[str]) -> tuple[Group, ...]:

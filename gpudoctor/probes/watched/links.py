@@ -3,12 +3,14 @@
 from gpudoctor.facts.network import Interface
 from gpudoctor.probes import Machine, netlink
 from gpudoctor.probes.network import network
-from gpudoctor.probes.rdma import DEVICES, port_counters, port_state
+from gpudoctor.probes.rdma import COUNTERS, DEVICES, HW_COUNTERS, port_state
 from gpudoctor.snapshot import Absent
 from gpudoctor.watch.look import Link, Port
 
 KINDS = ("physical", "wireless", "infiniband", "bond", "vlan", "macvlan", "veth")
 SENT = "port_xmit_packets"
+COUNTED = [f"counters/{name}" for name in COUNTERS]
+COUNTED += [f"hw_counters/{name}" for name in HW_COUNTERS]
 _RUNNING = 0x40  # IFF_RUNNING of linux/if.h
 
 
@@ -61,7 +63,12 @@ class RdmaSource:
         for name in self._machine.list(DEVICES):
             for number in self._machine.list(f"{DEVICES}/{name}/ports"):
                 place = f"{DEVICES}/{name}/ports/{number}"
-                counters = port_counters(self._machine, place)
+                numbers = {path: self._machine.number(f"{place}/{path}") for path in COUNTED}
+                counters = {
+                    path.partition("/")[2]: number
+                    for path, number in numbers.items()
+                    if number is not None
+                }
                 counters[SENT] = self._machine.number(f"{place}/counters/{SENT}") or 0
                 state = port_state(self._machine, place)
                 found.append(Port(name=f"{name}:{number}", state=state, counters=counters))

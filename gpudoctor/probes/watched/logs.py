@@ -20,7 +20,7 @@ class LogsSource:
     """What new lines of files tell. What stands in them at the beginning is not new."""
 
     def __init__(self, paths: Sequence[str]) -> None:
-        self._files = [_Followed(path) for path in paths]
+        self._files = [Followed(path) for path in paths]
         self._reader = Reader()
 
     def __call__(self) -> Logs:
@@ -35,8 +35,8 @@ class LogsSource:
         return Logs(told=tuple(told), unread=unread)
 
 
-class _Followed:
-    """A file.
+class Followed:
+    """A file to which lines are added.
 
     Attributes:
         unread: why it cannot be read; empty: it can.

@@ -177,3 +177,26 @@ def test_a_rank_that_is_not_told_is_remarked():
 
     assert finding.status is PASS
     assert "no RANK: right if torchrun is yet to start" in finding.evidence
+
+
+@pytest.mark.parametrize(
+    ("env", "told", "says"),
+    [
+        pytest.param(
+            {"WORLD_SIZE": "16", "RANK": "0"}, {"local_ranks": 4}, "rank 0 of 16", id="world size"
+        ),
+        pytest.param({"NODE_RANK": "2"}, {}, "NODE_RANK=2, and nothing else is told", id="node"),
+        pytest.param({"LOCAL_RANK": "3", "RANK": "3"}, {}, "2 variables agree", id="local rank"),
+    ],
+)
+def test_the_shape_of_a_profile_is_nobodys_claim(env, told, says):
+    finding = get("net-job")(job_variables.read(env, told, {"nodes": 2, "local_ranks": 1}))
+
+    assert (finding.status, finding.summary) == (Status.PASS, says)
+    assert not any("nnodes" in line for line in finding.evidence)
+
+
+def test_a_profile_alone_says_how_many_nodes_there_are():
+    job = job_variables.read({}, {}, {"nodes": 2, "workers": 8})
+
+    assert (job.nodes, job.told_by, job.claims) == (2, {"nodes": "the profile"}, {})
