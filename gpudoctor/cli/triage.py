@@ -71,7 +71,7 @@ def command(
     for log in found.logs:
         if log.reason:
             say(f"{log.name}: {log.reason}")
-    if not any(log.bytes or not log.reason for log in found.logs):
+    if not interrupt() and not any(log.bytes or not log.reason for log in found.logs):
         sys.exit(2)
     if redact != "none" and (redact or output or format_ not in (None, "text")):
         found = shared(found, outputs.redactor())

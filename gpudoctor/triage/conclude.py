@@ -1,5 +1,7 @@
 """What was seen -> what went wrong first, who only reports it, and the way out."""
 
+import re
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
@@ -29,7 +31,7 @@ def conclude(story: Story, launcher: str = "", here: Callable[[], str] = lambda:
     launcher = launcher or next((one for one in BETRAYS if one in story.betrayed), "") or here()
     seen = ordered(story.seen.values())
     told = [_sighting(one, story, launcher) for one in seen]
-    first = _first(told, story)
+    first = _first(told, [one.rule.ending for one in seen], story)
     others = [one for one in told if one is not first and one.role != "note"]
     unfinished, absent = _unfinished(story)
     nccl = _nccl(story)
@@ -108,7 +110,7 @@ def _sighting(seen: Seen, story: Story, launcher: str) -> Sighting:
     if spot.rank is None:
         spot = replace(spot, rank=story.ranks.get((spot.host, spot.pid or 0)))
     spot = replace(spot, text=cut_secrets(spot.text))
-    commands = tuple(_filled(command, seen.groups) for command in rule.commands)
+    commands = tuple(_pasted(command, seen.groups) for command in rule.commands)
     settings = rule.settings
     do = Fix(text=_filled(rule.do, seen.groups), commands=commands, needs_root=rule.needs_root)
     fixes = (*spelled(do), *spelled(Fix(*settings)))
@@ -129,22 +131,35 @@ def _sighting(seen: Seen, story: Story, launcher: str) -> Sighting:
     )
 
 
-def _first(told: Sequence[Sighting], story: Story) -> Sighting | None:
+def _first(told: Sequence[Sighting], endings: Sequence[bool], story: Story) -> Sighting | None:
     """What came first; where all only report, what is told of the rank that says nothing."""
     first = next((one for role in _ROLES for one in told if one.role == role), None)
     blamed = story.failures.blamed
     if first is None or first.role != "report" or blamed is None:
         return first
-    speak = {rank for one in told if not one.rule.startswith("torchrun-") for rank in one.ranks}
+    both = list(zip(told, endings, strict=True))
+    speak = {rank for one, ending in both if not ending for rank in one.ranks}
     if not speak or blamed.rank in speak:
         return first
-    return next((one for one in told if one.rule.startswith("torchrun-rank-")), first)
+    return next((one for one, ending in both if ending), first)
 
 
 def _filled(text: str, groups: dict[str, str]) -> str:
-    for name, value in groups.items():
-        text = text.replace(f"{{{name}}}", brief(cut_secrets(value.strip())))
-    return text
+    def value(field: re.Match[str]) -> str:
+        found = groups.get(field[1])
+        return field[0] if found is None else brief(cut_secrets(found.strip()))
+
+    return re.sub(r"\{(\w+)\}", value, text)
+
+
+def _pasted(command: str, groups: dict[str, str]) -> str:
+    """The command with its words filled in: whatever a log says, each stays one word."""
+
+    def word(field: re.Match[str]) -> str:
+        found = groups.get(field[1] or field[2])
+        return field[0] if found is None else shlex.quote(cut_secrets(found.strip()))
+
+    return re.sub(r"'\{(\w+)\}'|\{(\w+)\}", word, command)
 
 
 def _only_report(

@@ -8,13 +8,14 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gpudoctor.redact import cut_secrets
 from gpudoctor.rules import nccl_log
 from gpudoctor.triage.document import Log, Spot
-from gpudoctor.triage.needles import Needles
+from gpudoctor.triage.needles import needles
 from gpudoctor.triage.origin import Origin, origin
-from gpudoctor.triage.reading import LINE, Source, Unreadable, pieces
+from gpudoctor.triage.reading import Source, Unreadable, pieces
 from gpudoctor.triage.rule import Rule
-from gpudoctor.triage.sieve import Lines, Shape, Sieve
+from gpudoctor.triage.sieve import Lines, Shape, Sieve, ends
 from gpudoctor.triage.torchrun import Failures
 
 ENOUGH = 1000  # lines of a shape that one rule matched; those after them are only counted
@@ -22,6 +23,7 @@ MOST_SPEAKERS = 20_000  # of one rule
 NEAR = 40  # lines before one without a time, in which to look for it
 FAR = 200  # lines before the end of a traceback, in which it begins
 SHOWN = 2000  # characters of a line that are kept
+FIRST, BEFORE = 150, 60  # where in it what matches begins later, so many of those before it
 
 # Words of launchers and runtimes, the surest first.
 BETRAYS = {
@@ -86,25 +88,30 @@ class Seeker:
         tell: Tell | None = None,
         once: bool = False,
     ) -> None:
-        self.needles = Needles(pattern)
-        self._pattern = pattern
-        self._search: Callable[[str], re.Match[str] | None] | None = None
+        self.needles = needles(pattern)
+        self.pattern = pattern
         self.rule = rule
         self.tell = tell
         self.once = once
 
     def search(self, line: "Read") -> re.Match[str] | None:
         """The match in a line; one that must be at its beginning, in what is behind its prefix."""
-        if self._search is None:
-            self._search = re.compile(self._pattern).search  # of hundreds a log needs few
-        return self._search(line.bare.text if self.needles.anchored else line.whole)
+        return _compiled(self.pattern).search(
+            line.bare.text if self.needles.anchored else line.whole
+        )
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Each once, when a line asks for it: of hundreds a log needs few."""
+    return re.compile(pattern)
 
 
 class Read:
     """A line that is read, and its origin once somebody asks."""
 
     def __init__(self, raw: bytes) -> None:
-        self.whole = raw[:LINE].decode("utf-8", "replace").replace("\0", "")
+        self.whole = ends(raw).decode("utf-8", "replace").replace("\0", "")
         self._bare: Origin | None = None
 
     @property
@@ -123,7 +130,7 @@ class Story:
         self.failures = Failures()
         self.betrayed: set[str] = set()
         self.ranks: dict[tuple[str, int], int] = {}  # by host and process, as NCCL has them
-        self._sieve = Sieve((one, one.needles) for one in self._seekers(rules))
+        self._sieve = Sieve((one, one.needles) for one in self.seekers(rules))
         self._exceptions = 0
         self._timed: Origin | None = None  # the last line of this log that had a time
 
@@ -143,7 +150,7 @@ class Story:
             size = lines = 0
             reason = ""
             try:
-                for piece in pieces(source):
+                for piece in pieces(source, stopped):
                     self._piece(piece, source, lines)
                     size += len(piece)
                     lines += piece.count(b"\n")
@@ -157,7 +164,8 @@ class Story:
                 Log(name=source.name, bytes=size, lines=lines, rank=source.rank, reason=reason)
             )
 
-    def _seekers(self, rules: Sequence[Rule]) -> Iterator[Seeker]:
+    def seekers(self, rules: Sequence[Rule]) -> Iterator[Seeker]:
+        """What lines are asked for: rules first."""
         for rule in (*rules, UNKNOWN):
             yield Seeker(rule.pattern, rule=rule)
         for pattern, take in self.nccl.patterns.items():
@@ -223,7 +231,7 @@ class Story:
             groups = {name: value or "" for name, value in match.groupdict().items()}
             if spot.rank is None:
                 spot = replace(spot, rank=self.failures.rank_at(spot.line))
-            spot = replace(spot, time=timed.time)
+            spot = replace(spot, time=timed.time, text=_shown(match, spot.text))
             first = Place(spot, len(self.logs), timed.clock, timed.when)
             seen = self.seen[rule.id] = Seen(rule, first, groups)
         seen.count += 1
@@ -252,6 +260,15 @@ def _spot(line: Read, source: Source, lines: Lines, place: int, before: int) -> 
         pid=bare.pid,
         time=bare.time,
     )
+
+
+def _shown(match: re.Match[str], text: str) -> str:
+    """The line, or of one that is long what stands around that which matches."""
+    if match.start() <= FIRST or len(text) <= 2 * FIRST:
+        return text
+    # Of a secret that is cut in two the rest would look like none.
+    at = len(cut_secrets(match.string[: match.start()]))
+    return f"...{cut_secrets(match.string)[max(at - BEFORE, 0) :][:SHOWN].strip()}"
 
 
 def _ends_a_trace(lines: Lines, place: int, bare: Origin) -> bool:

@@ -1,11 +1,15 @@
 """Words without which a pattern cannot match, read off the pattern itself."""
 
+import functools
 import importlib
 import itertools
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+
+import msgspec
 
 parser: Any = importlib.import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
 
@@ -24,8 +28,13 @@ def fold(text: bytes) -> bytes:
     return text.translate(_ENDS, DROPPED)
 
 
+Sets = list[tuple[bytes, ...]]
+
+
 class Needles:
     """What must stand in a folded line that a pattern matches: of each set of words at least one.
+
+    Read off the pattern once somebody asks. Sets stand first that are the least likely.
 
     Attributes:
         lower: sets of words of the line in lower case.
@@ -34,10 +43,54 @@ class Needles:
     """
 
     def __init__(self, pattern: str) -> None:
-        parsed = parser.parse(pattern)
-        self.lower = _needed(parsed, _lower)
-        self.cased = [] if _ANY_CASE.search(pattern) else _needed(parsed, _cased)
-        self.anchored = any("AT_BEGINNING" in str(item[1]) for item in _flat(parsed))
+        self._pattern = pattern
+
+    @functools.cached_property
+    def _parsed(self) -> Any:
+        return parser.parse(self._pattern)
+
+    @functools.cached_property
+    def lower(self) -> Sets:
+        return _encoded(_needed(self._parsed, _lower))
+
+    @functools.cached_property
+    def cased(self) -> Sets:
+        if _ANY_CASE.search(self._pattern):
+            return []
+        return _encoded(_needed(self._parsed, _cased))
+
+    @functools.cached_property
+    def anchored(self) -> bool:
+        return any("AT_BEGINNING" in str(item[1]) for item in _flat(self._parsed))
+
+    @property
+    def best(self) -> tuple[bytes, ...]:
+        """The set of `lower` that is the least likely to be met."""
+        kept = _kept().get(self._pattern)
+        return tuple(map(str.encode, kept)) if kept else next(iter(self.lower), ())
+
+
+@functools.cache
+def needles(pattern: str) -> Needles:
+    """The needles of a pattern, each made once."""
+    return Needles(pattern)
+
+
+@functools.cache
+def _kept() -> dict[str, list[str]]:
+    """The best words of the patterns of this package, which to read off takes a third of a second.
+
+    A pattern that is not there costs a moment more; `make words` writes them anew.
+    """
+    with open(KEPT, "rb") as file:
+        return msgspec.json.decode(file.read(), type=dict[str, list[str]])
+
+
+KEPT = f"{os.path.dirname(__file__)}/words.json"
+
+
+def _encoded(sets: Iterable["Words"]) -> Sets:
+    return [tuple(sorted(word.encode() for word in words)) for words in sorted(sets, key=_in_order)]
 
 
 _ANY_CASE = re.compile(r"\(\?[a-z]*i")
@@ -74,7 +127,7 @@ def _needed(items: Iterable[Any], spell: Spell, before: Words = NOTHING) -> list
             after = list(
                 itertools.takewhile(lambda one: _choices([one], spell), items[place + 1 :])
             )
-            sides = [best(_needed([*one, *after], spell, runs)) for one in value[1]]
+            sides = [_best(_needed([*one, *after], spell, runs)) for one in value[1]]
             found += [NOTHING.union(*sides) - NOTHING] if all(sides) else []
         elif name in _REPEATS and value[0] > 0:
             found += _needed(value[2], spell)
@@ -87,9 +140,13 @@ def _needed(items: Iterable[Any], spell: Spell, before: Words = NOTHING) -> list
 _REPEATS = ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT")
 
 
-def best(sets: Sequence[Words]) -> Words:
+def _best(sets: Sequence[Words]) -> Words:
     """The set of which a word is the least likely to stand in any line."""
     return min(sets, key=likely, default=frozenset())
+
+
+def _in_order(words: Words) -> tuple[float, list[str]]:
+    return likely(words), sorted(words)
 
 
 def likely(words: Words) -> float:
@@ -153,6 +210,7 @@ def _members(value: Any, spell: Spell) -> Words:
     return frozenset(found) if len(found) <= _FEW else frozenset()
 
 
+@functools.cache
 def _cased(code: int) -> str:
     return fold(bytes([code])).decode() if code < 128 else ""
 

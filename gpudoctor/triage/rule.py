@@ -29,6 +29,7 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         id: `who-what`; never reused.
         pattern: re, searched in one line without its prefixes (rank, time, host, colours).
+        ending: a launcher tells by it how a process ended that it had started.
         means: what happened, as one statement under 100 characters.
         why: how it comes about, what to look at; empty: `means` says all.
         owner: who must act.
@@ -44,6 +45,7 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     id: str
     pattern: str
     role: Role
+    ending: bool = False
     means: str
     why: str = ""
     owner: Owner

@@ -5,17 +5,15 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from gpudoctor.triage.needles import Needles, Words, best, fold, likely, may
+from gpudoctor.triage.needles import Needles, fold, may
 
 T = TypeVar("T")
 
-Sets = list[tuple[bytes, ...]]
-Asked = tuple[int, T, Sets, Sets]  # an item's place, itself, words that it needs: lower, cased
-
 KEPT = 8 << 20  # bytes of shapes that are remembered
+HEAD, TAIL = 4 << 10, 2 << 10  # bytes of a longer line
 # Letters, those first that are rare in text: a search for words with the same first letter takes
 # no longer than there are such letters. So of each word a piece is searched for that begins so.
-_RARE = "qjzxkvwybghfpmudclsrnioate"
+_RARE = b"qjzxkvwybghfpmudclsrnioate"
 _LONG, _SHORT = 10, 5  # letters of a piece
 
 
@@ -59,19 +57,9 @@ class Sieve(Generic[T]):
     """
 
     def __init__(self, items: Iterable[tuple[T, Needles]]) -> None:
-        asked: dict[bytes, list[Asked[T]]] = {}
-        for place, (item, needles) in enumerate(items):
-            lower, cased = _sets(needles.lower), _sets(needles.cased)
-            for piece in {_piece(word).encode() for word in best(needles.lower)} or {b""}:
-                asked.setdefault(piece, []).append((place, item, lower, cased))
-        # Where one piece begins another, the longer is found, and both are meant.
-        self._asked = {
-            piece: [each for other in asked if piece.startswith(other) for each in asked[other]]
-            for piece in asked
-        }
-        groups = _first_letters(self._asked).items()
-        words = [[first + rest for rest in rests] for first, rests in groups]
-        self._searches = [re.compile(_either(each)).search for each in words]
+        pairs = tuple(items)
+        self._items = [item for item, _ in pairs]
+        self._index = _index(tuple(needles for _, needles in pairs))
         self._shapes: dict[bytes, Shape[T] | None] = {}
         self._kept = 0
 
@@ -97,29 +85,67 @@ class Sieve(Generic[T]):
 
     def _learn(self, fresh: list[bytes]) -> None:
         self._shapes.update(dict.fromkeys(fresh))
-        text = b"\n".join(fresh)
-        self._kept += len(text) + 100 * len(fresh)
+        self._kept += sum(map(len, fresh)) + 100 * len(fresh)
+        text = b"\n".join(map(ends, fresh))
+        found: dict[bytes, set[int]] = {}
+        self._index.search(text, found)
+        if not found:
+            return
+        for shape in fresh:
+            if places := found.get(ends(shape)):
+                self._shapes[shape] = Shape([self._items[place] for place in sorted(places)])
+
+
+class _Index:
+    """By which words patterns are found: made once of the same patterns, whoever sifts."""
+
+    def __init__(self, needles: tuple[Needles, ...]) -> None:
+        self._needles = needles
+        asked: dict[bytes, list[int]] = {}
+        for place, needed in enumerate(needles):
+            for piece in {_piece(word) for word in needed.best} or {b""}:
+                asked.setdefault(piece, []).append(place)
+        # Where one piece begins another, the longer is found, and both are meant.
+        self._asked = {
+            piece: [place for end in range(len(piece) + 1) for place in asked.get(piece[:end], ())]
+            for piece in asked
+        }
+        groups = _first_letters(asked).items()
+        words = [[first + rest for rest in rests] for first, rests in groups]
+        self._searches = [re.compile(_either(each)).search for each in words]
+
+    def search(self, text: bytes, found: dict[bytes, set[int]]) -> None:
+        """Add to each line of a folded text the places of the patterns that may match it."""
         lower = text.lower()
-        found: dict[bytes, dict[int, T]] = {}
         for search in self._searches:
-            at = 0
-            while match := search(lower, at):
-                at = match.start() + 1  # pieces may overlap
-                end = text.find(b"\n", at)
-                line = slice(text.rfind(b"\n", 0, at) + 1, end if end > 0 else None)
-                for place, item, any_case, cased in self._asked[match[0]]:
-                    if may(cased, text[line]) and may(any_case, lower[line]):
-                        found.setdefault(text[line], {})[place] = item
-        for shape, items in found.items():
-            self._shapes[shape] = Shape([items[place] for place in sorted(items)])
+            at = end = -1
+            while match := search(lower, at + 1):
+                at = match.start()  # the next begins behind it: pieces may overlap
+                if at >= end:
+                    begin = text.rfind(b"\n", 0, at + 1) + 1
+                    end = text.find(b"\n", at + 1)
+                    end = len(text) if end < 0 else end
+                    line, low, tried = text[begin:end], lower[begin:end], set[bytes]()
+                if match[0] in tried:
+                    continue
+                tried.add(match[0])
+                for place in self._asked[match[0]]:
+                    needed = self._needles[place]
+                    if may(needed.cased, line) and may(needed.lower, low):
+                        found.setdefault(line, set()).add(place)
 
 
-def _sets(needed: list[Words]) -> Sets:
-    """Those first that are the least likely."""
-    return [tuple(word.encode() for word in words) for words in sorted(needed, key=likely)]
+@functools.cache
+def _index(needles: tuple[Needles, ...]) -> _Index:
+    return _Index(needles)
 
 
-def _piece(word: str) -> str:
+def ends(line: bytes) -> bytes:
+    """The line; of one that is very long its beginning and its end, on which patterns are tried."""
+    return line if len(line) <= HEAD + TAIL else line[:HEAD] + b" ... " + line[-TAIL:]
+
+
+def _piece(word: bytes) -> bytes:
     places = range(max(len(word) - _SHORT, 0) + 1)
     return min((word[at : at + _LONG] for at in places), key=lambda one: _RARE.find(one[:1]) % 99)
 

@@ -8,6 +8,7 @@ from gpudoctor.report import Page
 from gpudoctor.sheet import BOLD, DIM, Sheet
 from gpudoctor.triage.document import Nccl, Sighting, Spot, Triage
 from gpudoctor.triage.look import UNKNOWN
+from gpudoctor.triage.lookup import commands
 from gpudoctor.units import count_of, size
 
 HEADS = {
@@ -70,8 +71,7 @@ def _first(sheet: Sheet, triage: Triage, first: Sighting) -> None:
         sheet.say(fix.text, indent=2, label=f"Fix ({note}):" if note else "Fix:")
         sheet.paste(_lines(fix.commands), indent=6)
     if first.checks:
-        command = f"gpudoctor check {' '.join(first.checks)}"
-        sheet.paste([f"Would have been seen by: {command}"], indent=2)
+        sheet.paste(_labelled("Would have been seen by:", first.checks), indent=2)
 
 
 def _where(one: Sighting) -> str:
@@ -176,7 +176,12 @@ def _verdict(sheet: Sheet, triage: Triage) -> None:
     if triage.first is None:
         sheet.say("Nothing that is known to go wrong stands in these logs.")
     elif sheet.page.verbosity >= 0 and triage.checks and not triage.report:
-        sheet.paste([f"Look now: gpudoctor check {' '.join(triage.checks)}"])
+        sheet.paste(_labelled("Look now:", triage.checks))
+
+
+def _labelled(label: str, ids: Iterable[str]) -> list[str]:
+    lines = commands(ids)
+    return [f"{label} {lines[0]}", *(f"{'':{len(label)}} {line}" for line in lines[1:])]
 
 
 def _ranks(ranks: Sequence[int]) -> str:

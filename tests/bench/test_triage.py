@@ -15,6 +15,7 @@ MB = 1_000_000
 RATE = 100  # MB/s
 WORST = 30  # MB/s where every line has words of trouble
 PEAK = 100 << 20  # bytes of memory, however large the log
+SMALL = 0.25  # seconds for a log of a few lines
 
 
 @pytest.fixture
@@ -96,3 +97,12 @@ def test_health_in_100_mb(tmp_path, gpudoctor, say):
     say(f"100 MB of all kinds of logs of healthy jobs: {100 / seconds:.0f} MB/s, nothing found")
     assert ended.returncode == 0
     assert b'"found": "nothing"' in ended.stdout
+
+
+def test_a_small_log_is_told_at_once(tmp_path, gpudoctor, say):
+    path = tmp_path / "log"
+    path.write_text("RuntimeError: DataLoader worker (pid 7) is killed by signal: Bus error. \n")
+    seconds, _ = measure(5, [gpudoctor, "triage", "-q", str(path)])
+
+    say(f"triage of one line takes {min(seconds) * 1000:.0f} ms, budget {SMALL * 1000:.0f}")
+    assert min(seconds) <= SMALL * 4, "far beyond the budget: no busy machine explains that"

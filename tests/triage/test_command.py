@@ -1,10 +1,17 @@
 """`gpudoctor triage` as people run it."""
 
+import fcntl
 import gzip
 import json
+import os
+import signal
 import subprocess
+import sys
+import termios
 
 import pytest
+
+from gpudoctor.triage.reading import sources
 
 BUS = (
     "RuntimeError: DataLoader worker (pid 213) is killed by signal: Bus error. It is possible"
@@ -28,7 +35,7 @@ def test_says_the_first_cause(triage, tmp_path):
 
     assert ended.returncode == 1
     assert "FIRST CAUSE dataloader-bus-error" in ended.stdout
-    assert "train.log:2, rank 3" in " ".join(ended.stdout.split())
+    assert "train.log:2,rank3" in "".join(ended.stdout.split())  # a long path is cut
     assert "--shm-size=8g" in ended.stdout
     assert "gpudoctor check shm-size" in ended.stdout
     assert max(map(len, ended.stdout.splitlines())) <= 80 + len(str(tmp_path))
@@ -88,3 +95,47 @@ def test_what_leaves_is_redacted(triage):
     assert "mustermann" in open_text
     assert "mustermann" not in json.dumps(shared)
     assert shared["redaction"] == "internal"
+
+
+@pytest.mark.parametrize(
+    ("path", "rank"),
+    [
+        ("logs/attempt_0/12/stderr.log", 12),
+        ("rank0.log", 0),
+        ("out/n1-rank_3_err.log", 3),
+        ("out/rank-3/stdout.log", 3),
+        ("lora_rank16.log", None),
+        ("slurm-12_7.out", None),  # of an array the second number is a task's
+        ("frank3.log", None),
+    ],
+)
+def test_ranks_that_paths_name(path, rank):
+    assert next(iter(sources([path]))).rank == rank
+
+
+def test_a_directory_with_what_is_no_log(triage, tmp_path):
+    os.mkfifo(tmp_path / "fifo.log")
+    (tmp_path / "zero.log").symlink_to("/dev/zero")
+    (tmp_path / "lost.log").symlink_to("nowhere.log")
+    (tmp_path / "rank3.log").write_text(BUS)
+    found = json.loads(triage(tmp_path, "-f", "json", "--redact", "none").stdout)
+
+    assert [(log["name"], log["rank"]) for log in found["logs"]] == [(f"{tmp_path}/rank3.log", 3)]
+
+
+def _unread(pipe: int) -> int:
+    """Bytes in a pipe that nobody has read."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def test_what_a_pipe_gave_before_the_interrupt_is_told(gpudoctor):
+    command = [gpudoctor, "triage", "-"]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1) as process:
+        os.write(process.stdin.fileno(), BUS.encode())
+        while process.poll() is None and _unread(process.stdin.fileno()):
+            pass
+        process.send_signal(signal.SIGINT)
+        out = process.stdout.read()
+
+    assert b"FIRST CAUSE dataloader-bus-error" in out
+    assert process.returncode == 130

@@ -5,8 +5,11 @@ import io
 
 import pytest
 
+from gpudoctor import catalogue, registry
+from gpudoctor.check import LAUNCH
 from gpudoctor.triage.conclude import conclude
 from gpudoctor.triage.look import Story
+from gpudoctor.triage.lookup import commands, of_several
 from gpudoctor.triage.reading import Source
 from gpudoctor.triage.rule import Role, Rule
 
@@ -26,6 +29,7 @@ RULES = tuple(
         means=means,
         owner="job",
         do="Mend it.",
+        commands=("df -h '{where}'; du {where}",) if "where" in pattern else (),
         checks=(f"check-{name}",),
         source="here",
         example=pattern,
@@ -128,3 +132,30 @@ def test_ranks_that_do_not_come_to_the_end_of_nccl():
 
     assert found.unfinished == (1, 2)
     assert found.absent == (3,)
+
+
+def test_what_a_log_says_is_no_command():
+    (fix,) = triage("disk full in /a;$(reboot)'&\n").first.fixes
+    (plain,) = triage("disk full in /a/b\n").first.fixes
+    word = """'/a;$(reboot)'"'"'&'"""
+
+    assert fix.commands == (f"df -h {word}; du {word}",)
+    assert plain.commands == ("df -h /a/b; du /a/b",)
+
+
+def test_checks_are_run_by_what_runs_them():
+    lines = commands(["shm-size", "cluster-mtu", "launch-ipc", "bandwidth-straggler", "net-mtu"])
+    checks = registry.builtin_checks(launch=True, cluster=True)
+
+    assert lines == [
+        "gpudoctor check shm-size net-mtu",
+        "gpudoctor check --cluster --deep cluster-mtu bandwidth-straggler"
+        "  # on every node of the job",
+        "gpudoctor lint FILE",
+    ]
+    assert {check.id: of_several(check.id) for check in checks} == {
+        check.id: catalogue.of_several(check) for check in checks
+    }
+    assert {check.id for check in checks if check.topic == LAUNCH} == {
+        check.id for check in checks if check.id.startswith("launch-")
+    }

@@ -1,17 +1,20 @@
 """Nothing is lost on the fast way: what a rule matches is found, wherever a log is cut."""
 
 import io
+import json
 import random
 import re
 
 import pytest
 
 from gpudoctor.triage import reading
-from gpudoctor.triage.look import UNKNOWN, Story
-from gpudoctor.triage.needles import Needles, best, fold, may
+from gpudoctor.triage.look import UNKNOWN, Read, Story
+from gpudoctor.triage.needles import KEPT, Needles, fold, may
 from gpudoctor.triage.origin import origin
 from gpudoctor.triage.reading import Source
 from gpudoctor.triage.rule import builtin
+from gpudoctor.triage.sieve import HEAD, TAIL
+from gpudoctor.triage.words import words
 
 RULES = builtin()
 NEEDED = {rule.id: Needles(rule.pattern) for rule in RULES}
@@ -22,10 +25,6 @@ every_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
 
 def lines_of(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def encoded(needed) -> list[list[bytes]]:
-    return [[word.encode() for word in words] for words in needed]
 
 
 def counts(text: bytes) -> dict[str, int]:
@@ -52,11 +51,16 @@ def test_words_that_a_pattern_needs_are_in_what_it_matches(rule):
     needed = NEEDED[rule.id]
     matching = [line for line in lines_of(rule.example) if SEARCH[rule.id](line)]
 
-    assert min(map(len, best(needed.lower))) >= 3, "every line would have to be tried"
+    assert min(map(len, needed.best)) >= 3, "every line would have to be tried"
     for line in matching:
         folded = fold(line.encode())
-        assert may(encoded(needed.cased), folded)
-        assert may(encoded(needed.lower), folded.lower())
+        assert may(needed.cased, folded)
+        assert may(needed.lower, folded.lower())
+
+
+def test_the_words_that_are_kept_are_those_of_the_patterns():
+    with open(KEPT, "rb") as file:
+        assert json.load(file) == words(), "make words"
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +126,30 @@ def test_repeated_lines_are_counted(examples):
     line = b"RuntimeError: DataLoader worker (pid %d) is killed by signal: Bus error. \n"
 
     assert counts(b"".join(line % pid for pid in range(5000))) == {"dataloader-bus-error": 5000}
+
+
+BUS = b"RuntimeError: DataLoader worker (pid 7) is killed by signal: Bus error. "
+
+
+@pytest.mark.parametrize("size", [HEAD + TAIL, 100_000, 3_000_000])
+@pytest.mark.parametrize("piece", [100, 1 << 20])
+def test_of_a_line_that_goes_on_and_on_both_ends_are_read(size, piece, monkeypatch):
+    monkeypatch.setattr(reading, "PIECE", piece if size < 1_000_000 else max(piece, 60_000))
+    filler = b"Bus error " * (size // 10)
+    source = Source("log", lambda: io.BufferedReader(io.BytesIO(BUS + filler + b"\n")))
+
+    assert counts(BUS + filler) == {"dataloader-bus-error": 1}
+    assert counts(filler + BUS) == {"dataloader-bus-error": 1}
+    assert counts(b"1\n" + filler + BUS + b"\n" + BUS) == {"dataloader-bus-error": 2}
+    assert max(map(len, reading.pieces(source))) <= 2 * max(reading.PIECE, 2 * reading.LINE)
+    assert len(Read(BUS + filler).whole) <= HEAD + TAIL + 5
+
+
+def test_the_part_that_matched_is_quoted_and_no_secret():
+    read = Story(RULES)
+    log = b"step " * 500 + b"password=hunter2hunter2 " * 5 + BUS + b"and so on " * 200
+    read.read([Source("log", lambda: io.BufferedReader(io.BytesIO(log)))])
+    text = read.seen["dataloader-bus-error"].first.spot.text
+
+    assert BUS.decode().strip() in text[:200]
+    assert "hunter2" not in text

@@ -2,15 +2,22 @@
 
 import re
 import string
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
 from gpudoctor import registry
 from gpudoctor.launch import LAUNCHERS, spell
+from gpudoctor.triage.needles import parser
 from gpudoctor.triage.rule import builtin
 
 RULES = builtin()
 CHECKS = {check.id for check in registry.builtin_checks()}
+# What is slow ends no job and says nothing in its log.
+SILENT = {
+    *("cluster-throughput", "gpu-copy", "gpu-memory-speed", "gpu-persistence", "resource-exchange"),
+}
 
 every_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
 
@@ -66,3 +73,58 @@ def test_ids_are_unique():
     ids = [rule.id for rule in RULES]
 
     assert len(ids) == len(set(ids))
+
+
+def test_every_check_is_named_by_a_rule():
+    """Or it sees what no log tells."""
+    named = {check for rule in RULES for check in rule.checks}
+
+    assert CHECKS - named == SILENT
+
+
+@every_rule
+def test_takes_no_time_on_a_long_line(rule):
+    """Such a repeat is tried from each place of the line, and runs to its end each time."""
+    parsed = parser.parse(rule.pattern)
+    begins = [one for one in first_of(parsed) if endless(one)]
+    wide = [one for one in items_of(parsed) if endless(one) and takes_blanks(one)]
+
+    assert not begins
+    assert not wide or rule.pattern.startswith("^(?!")  # tried once
+
+
+def endless(item: Any) -> bool:
+    return str(item[0]).endswith("_REPEAT") and item[1][1] == parser.MAXREPEAT
+
+
+def takes_blanks(repeat: Any) -> bool:
+    return any(word in str(repeat[1][2]) for word in ("ANY", "NEGATE", "NOT_LITERAL"))
+
+
+def items_of(items: Iterable[Any]) -> Iterable[Any]:
+    """All items of a pattern."""
+    for item in items:
+        yield item
+        yield from (one for inner in inner_of(item) for one in items_of(inner))
+
+
+def first_of(items: Iterable[Any]) -> Iterable[Any]:
+    """Those with which a match may begin, wherever in the line it is."""
+    for item in items:
+        if str(item[0]) == "AT" and "BEGINNING" in str(item[1]):
+            return
+        if str(item[0]) in ("AT", "ASSERT", "ASSERT_NOT"):
+            continue
+        yield item
+        yield from (one for inner in inner_of(item) for one in first_of(inner))
+        if not (str(item[0]).endswith("_REPEAT") and item[1][0] == 0):
+            return
+
+
+def inner_of(item: Any) -> list[Any]:
+    name, value = str(item[0]), item[1]
+    if name == "BRANCH":
+        return list(value[1])
+    if name == "SUBPATTERN" or name.endswith("_REPEAT"):
+        return [value[-1]]
+    return []
