@@ -10,8 +10,8 @@ BIN := $(VENV)/bin
 .PHONY: test environment lab-packages lint unit lab gpu browser bench pythons docs words clean
 
 # Other lanes load the machine, measure, or hold a thing of which there is one: one by one.
-test: lint lab-packages unit
-	$(BIN)/pytest -m "not unit"
+test: lint lab-packages
+	@$(BIN)/pytest -m unit -n auto; unit=$$?; $(BIN)/pytest -m "not unit" && exit $$unit
 
 environment: $(VENV)/.ready
 
