@@ -135,9 +135,10 @@ def test_the_need_is_the_one_that_check_asks_for():
 
 
 def test_the_version_of_nccl_is_that_of_the_jobs_python(tmp_path):
-    site = tmp_path / "lib/python3.11/site-packages/nvidia_nccl_cu12-2.21.5.dist-info"
+    version = "{}.{}".format(*sys.version_info)
+    site = tmp_path / f"lib/python{version}/site-packages/nvidia_nccl_cu12-2.21.5.dist-info"
     site.mkdir(parents=True)
-    (tmp_path / "pyvenv.cfg").write_text("version = 3.11.7\n")
+    (tmp_path / "pyvenv.cfg").write_text(f"version = {version}.7\n")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/python").symlink_to(sys.executable)
 
