@@ -12,7 +12,7 @@ from gpudoctor import config, registry, run
 from gpudoctor.check import Check
 from gpudoctor.facts.demands import Demands
 from gpudoctor.facts.expectations import STATED
-from gpudoctor.facts.workload import METHODS, SHARDINGS
+from gpudoctor.facts.workload import METHODS, SHARDINGS, Workload
 from gpudoctor.probes import Machine
 from gpudoctor.redact import cut_words
 from gpudoctor.report import LEVELS
@@ -54,18 +54,16 @@ def _patterns(given: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(pattern for text in given for pattern in text.split(",") if pattern)
 
 
-def _size(context: click.Context, parameter: click.Parameter, given: str | None) -> int | None:
-    try:
-        return None if given is None else parse_size(given)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+def _read_by(
+    parse: Callable[[str], int],
+) -> Callable[[click.Context, click.Parameter, str | None], int | None]:
+    def read(context: click.Context, parameter: click.Parameter, given: str | None) -> int | None:
+        try:
+            return None if given is None else parse(given)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
 
-
-def _count(context: click.Context, parameter: click.Parameter, given: str | None) -> int | None:
-    try:
-        return None if given is None else parse_count(given)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+    return read
 
 
 own = _compose(
@@ -91,8 +89,18 @@ job = _compose(
     option("--checkpoint-dir", metavar="DIR", help="Where the job will keep its checkpoints."),
     option("--workers", type=click.IntRange(0), metavar="N", help="DataLoader workers of a rank."),
     option("--prefetch", type=click.IntRange(1), metavar="N", help="Batches a worker is ahead."),
-    option("--batch-bytes", callback=_size, metavar="SIZE", help="One collated batch: 37MiB."),
-    option("--model-params", callback=_count, metavar="N", help="Of the model: 10e9, 7B."),
+    option(
+        "--batch-bytes",
+        callback=_read_by(parse_size),
+        metavar="SIZE",
+        help="One collated batch: 37MiB.",
+    ),
+    option(
+        "--model-params",
+        callback=_read_by(parse_count),
+        metavar="N",
+        help="Of the model: 10e9, 7B.",
+    ),
     option("--method", type=click.Choice(METHODS), help="What is done with the model."),
     option("--micro-batch", type=click.IntRange(1), metavar="N", help="Samples of one pass."),
     option("--sequence-length", type=click.IntRange(1), metavar="N", help="Tokens of a sample."),
@@ -317,7 +325,6 @@ def _told(place: Place) -> dict[str, int | str]:
     told = {
         "local_ranks": place.nproc_per_node,
         "nodes": place.nnodes,
-        "checkpoint_dir": place.checkpoint_dir,
         "node_rank": place.node_rank,
         "master_addr": place.master_addr,
         "master_port": place.master_port,
@@ -327,21 +334,7 @@ def _told(place: Place) -> dict[str, int | str]:
 
 
 # Options that are named like the fields of Workload.
-_OF_WORKLOAD = (
-    "workers",
-    "prefetch",
-    "batch_bytes",
-    "model_params",
-    "method",
-    "micro_batch",
-    "sequence_length",
-    "sharding",
-    "model_parallel",
-    "recompute",
-    "offload",
-    "weight_bits",
-    "accumulation",
-)
+_OF_WORKLOAD = [name for name in Workload.__struct_fields__ if name in Place.__struct_fields__]
 
 
 def _demands(place: Place, profile: config.Profile) -> Demands | None:
